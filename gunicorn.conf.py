@@ -1,0 +1,16 @@
+"""How `gunicorn router` runs here. Without this file it works as well, with gunicorn's
+own defaults (one sync worker)."""
+
+import os
+
+bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
+workers = int(os.environ.get("WEB_CONCURRENCY", 2))
+
+# Threads keep connections open between requests, which SDKs make use of; longer than
+# the 60 s that load balancers keep an idle connection by default.
+worker_class = "gthread"
+threads = 8
+keepalive = 75
+
+# Time for requests and lanes to end in order: longer than any destination's `timeout`.
+graceful_timeout = 30
