@@ -1,0 +1,158 @@
+"""What an event's properties must hold before a plugin can use it, as data.
+
+    {"Order Completed": [number("total"), each("products", number("price"))]}
+
+A requirement is checked against `properties`; every problem is reported, with its
+path: `properties.products[2].price: required`. Names may be dotted paths.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+ABSOLUTE_URL = re.compile(r"https?://[^\s/?#]+\S*", re.IGNORECASE)
+NUMERAL = re.compile(r"\s*[+-]?\d+(\.\d*)?([eE][+-]?\d+)?\s*", re.ASCII)
+# Longer digits are read as a float: Python refuses to read them as an integer.
+LONGEST_INTEGER = 300
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One requirement, built by the functions below.
+
+    words: what it is, for `router plugins NAME`. problems: yields a line for each thing
+    that is wrong with an object, given the object, its path, and the whole event.
+    """
+
+    name: str
+    words: str
+    problems: Callable[[Any, str, Any], Iterator[str]]
+
+
+def required(name: str) -> Requirement:
+    """There, and neither null nor blank."""
+    return _field(name, "", lambda value: True)
+
+
+def identifier(name: str) -> Requirement:
+    """An id: text that is not blank, or a whole number (0 is one)."""
+    return _field(name, "an id: text or a whole number", is_identifier)
+
+
+def number(name: str) -> Requirement:
+    """A finite number, or text that is one without sign of currency or grouping."""
+    return _field(name, "a number", lambda value: to_number(value) is not None)
+
+
+def absolute_url(name: str) -> Requirement:
+    """An absolute http or https address."""
+    return _field(name, "an absolute http(s) URL", is_absolute_url)
+
+
+def any_of(*alternatives: str | Requirement) -> Requirement:
+    """At least one holds; a bare name stands for `identifier(name)`."""
+    known = [_requirement(one) for one in alternatives]
+    names = " or ".join(one.name for one in known)
+
+    def problems(value: Any, path: str, event: Any) -> Iterator[str]:
+        if all(any(one.problems(value, path, event)) for one in known):
+            yield f"{path}: {names} required"
+
+    return Requirement(names, " or ".join(one.words for one in known), problems)
+
+
+def each(name: str, *requirements: str | Requirement) -> Requirement:
+    """A list that is not empty, of objects that each meet the requirements."""
+    known = [_requirement(one) for one in requirements]
+
+    def problems(value: Any, path: str, event: Any) -> Iterator[str]:
+        items = lookup(value, name)
+        if not isinstance(items, list) or not items:
+            yield f"{path}.{name}: required non-empty list"
+            return
+        for index, item in enumerate(items):
+            place = f"{path}.{name}[{index}]"
+            if not isinstance(item, Mapping):
+                yield f"{place}: must be an object"
+                continue
+            for one in known:
+                yield from one.problems(item, place, event)
+
+    words = "; ".join(one.words for one in known)
+    return Requirement(name, f"{name}, a non-empty list, each with: {words}", problems)
+
+
+def in_event(inner: Requirement) -> Requirement:
+    """The same requirement, with its path counted from the event's top."""
+
+    def problems(value: Any, path: str, event: Any) -> Iterator[str]:
+        found = inner.problems(event, "event", event)
+        yield from (problem.removeprefix("event.") for problem in found)
+
+    return Requirement(inner.name, f"the event's {inner.words}", problems)
+
+
+def check(requirements: Sequence[Requirement], event: Mapping[str, Any]) -> list[str]:
+    """Every problem that the event's properties have, in the order declared."""
+    properties = event.get("properties") or {}
+    return [
+        problem
+        for requirement in requirements
+        for problem in requirement.problems(properties, "properties", event)
+    ]
+
+
+def is_absent(value: Any) -> bool:
+    """Null and blank text count as not there."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def is_identifier(value: Any) -> bool:
+    """Whether value can serve as an id; 0 can, true cannot."""
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, int) or (isinstance(value, str) and bool(value.strip()))
+
+
+def is_absolute_url(value: Any) -> bool:
+    """Whether value is text that starts with http:// or https:// and a host."""
+    return isinstance(value, str) and bool(ABSOLUTE_URL.fullmatch(value.strip()))
+
+
+def to_number(value: Any) -> int | float | None:
+    """The finite number that value is or spells, or None."""
+    if isinstance(value, str):
+        match = NUMERAL.fullmatch(value)
+        is_float = match and (match[1] or match[2] or len(value) > LONGEST_INTEGER)
+        value = (float(value) if is_float else int(value)) if match else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if isinstance(value, int) or math.isfinite(value) else None
+
+
+def lookup(value: Any, dotted: str) -> Any:
+    """The member at a dotted path, or None where the path ends early."""
+    for name in dotted.split("."):
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(name)
+    return value
+
+
+def _requirement(one: str | Requirement) -> Requirement:
+    return identifier(one) if isinstance(one, str) else one
+
+
+def _field(name: str, kind: str, test: Callable[[Any], bool]) -> Requirement:
+    def problems(value: Any, path: str, event: Any) -> Iterator[str]:
+        found = lookup(value, name)
+        if is_absent(found):
+            yield f"{path}.{name}: required"
+        elif not test(found):
+            yield f"{path}.{name}: must be {kind}"
+
+    return Requirement(name, f"{name} ({kind})" if kind else name, problems)

@@ -1,0 +1,106 @@
+"""JSON in and out: one form, whatever clients send."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router import codec
+
+TEXT = st.text(st.characters(codec="utf-8"))
+
+# Whole numbers past 4,300 digits are Python's limit, not JSON's.
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**40), 10**40)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_what_was_written_reads_as_the_same_value(value):
+    written = codec.dumps(value)
+    assert codec.loads(written) == value
+    assert json.loads(written) == value
+
+
+@given(JSON)
+def test_the_same_value_gives_the_same_bytes(value):
+    assert codec.dumps(value) == codec.dumps(codec.loads(codec.dumps(value)))
+
+
+def test_text_is_utf_8_without_escapes_and_without_blanks():
+    value = {"url": "https://x.example/a", "name": "Café ☕", "list": [1, 2.5, None]}
+    assert codec.dumps(value).decode() == (
+        '{"url":"https://x.example/a","name":"Café ☕","list":[1,2.5,null]}'
+    )
+
+
+@pytest.mark.parametrize("digits", ["9007199254740993", "123456789012345678901234567"])
+def test_whole_numbers_keep_all_their_digits(digits):
+    assert codec.dumps(codec.loads(digits)) == digits.encode()
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_numbers_that_json_has_not_are_refused(number):
+    with pytest.raises(ValueError):  # noqa: PT011 - ujson words it
+        codec.dumps({"a": [number]})
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"{} {}", b"'a'", b"\xff", b'"\xff"', b"{1:2}", b"undefined"]
+)
+def test_what_is_no_json_is_a_value_error(data):
+    with pytest.raises(ValueError):  # noqa: PT011 - ujson words it
+        codec.loads(data)
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":'])
+def test_json_nested_past_reason_is_a_value_error(opening):
+    with pytest.raises(ValueError, match="depth"):
+        codec.loads(opening * 100_000)
+
+
+def test_a_value_nested_past_reason_is_a_value_error():
+    value = []
+    for _ in range(2000):
+        value = [value]
+    with pytest.raises(ValueError, match="recursion"):
+        codec.dumps(value)
+
+
+def test_half_an_emoji_becomes_the_replacement_character_in_names_and_values():
+    value = codec.loads(b'{"a\\ud83d": ["cut \\ud83d", {"b": "\\ude00"}]}')
+    assert codec.dumps(value).decode() == '{"a\ufffd":["cut \ufffd",{"b":"\ufffd"}]}'
+
+
+def test_two_halves_of_an_emoji_become_the_emoji():
+    assert codec.dumps("\ud83d\ude00").decode() == '"😀"'
+
+
+def test_half_an_emoji_in_a_deep_value_is_repaired_or_a_value_error():
+    value = codec.loads(b'{"a":' * 900 + b'"\\ud83d"' + b"}" * 900)
+    try:
+        written = codec.dumps(value)
+    except ValueError:
+        return
+    assert b"\\ud83d" not in written
+    assert "\ufffd".encode() in written
+
+
+def test_what_json_cannot_hold_is_a_type_error():
+    with pytest.raises(TypeError):
+        codec.dumps({"a": object()})
+
+
+@pytest.mark.parametrize("value", [["\ud83d", float("nan")], [float("inf"), "\ud83d"]])
+def test_what_is_no_number_is_a_value_error_beside_half_an_emoji_too(value):
+    with pytest.raises(ValueError, match="double"):
+        codec.dumps(value)
