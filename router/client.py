@@ -1,0 +1,181 @@
+"""The HTTP client that plugins get, and how an answer is read.
+
+`requests`, with the edges that a router cannot have taken off: its timeout counts
+each socket operation and not the call, it follows redirects (which resends
+credentials and turns a POST into a GET), keeps cookies, and reads ~/.netrc.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from router import codec
+from router.errors import Misconfigured, Rejected, Retry, TooLarge
+from router.retry import retry_after
+
+RETRIED = {408, 425, 429}
+MISCONFIGURED = {401, 403, 404, 407}
+DETAIL_BYTES = 2048
+
+# It tells of addresses, which may hold keys.
+logging.getLogger("urllib3").setLevel(logging.ERROR)
+
+_call = threading.local()
+
+
+def verdict(response: requests.Response) -> None:
+    """The default reading of an answer: returns for 2xx, else raises an outcome.
+
+    Only the status decides; the body is free text and is kept as the detail.
+    """
+    status = response.status_code
+    if 200 <= status < 300:
+        return
+    reason = f"answered {status} {response.reason or ''}".strip()
+    detail = _said(response)
+    if status in RETRIED or status >= 500:
+        after = retry_after(response.headers.get("Retry-After"), time.time())
+        raise Retry(reason, after, detail=detail)
+    if status == 413:
+        raise TooLarge(reason, detail=detail)
+    if status in MISCONFIGURED or status < 400:
+        raise Misconfigured(reason, detail=detail)
+    raise Rejected(reason, detail=detail)
+
+
+class Session(requests.Session):
+    """A session for one lane: one deadline for the whole call, and no surprises.
+
+    timeout: seconds from the first byte sent to the last byte read. Network failures
+    raise `Retry`, an address that cannot be one raises `Misconfigured`; neither
+    names the address, which may hold a key.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        super().__init__()
+        self.timeout = timeout
+        self.auth = lambda request: request  # or requests asks ~/.netrc
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, DeadlineAdapter())
+
+    def post_json(self, url: str, value: Any, **options: Any) -> requests.Response:
+        """POSTs value as JSON, in the bytes that `router explain` shows."""
+        headers = {"Content-Type": "application/json", **options.pop("headers", {})}
+        return self.post(url, data=codec.dumps(value), headers=headers, **options)
+
+    def request(self, *args: Any, **options: Any) -> requests.Response:
+        with _failures_as_outcomes():
+            return super().request(*args, **options)
+
+    def send(self, request: Any, **options: Any) -> requests.Response:
+        timeout = options.get("timeout") or self.timeout
+        options |= {"allow_redirects": False, "timeout": timeout}
+        _call.deadline = time.monotonic() + timeout
+        try:
+            with _failures_as_outcomes():
+                return super().send(request, **options)
+        finally:
+            _call.deadline = None
+
+
+class DeadlineSocket:
+    """A connected socket whose every operation ends at the deadline of the call."""
+
+    def __init__(self, connected: Any) -> None:
+        self.__dict__["_connected"] = connected
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connected, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # The socket counts its readers in an attribute, to stay open for them.
+        setattr(self._connected, name, value)
+
+    def makefile(self, *args: Any, **options: Any) -> Any:
+        # The socket's own method, on us: its reader then reads through us.
+        return type(self._connected).makefile(self, *args, **options)
+
+    def recv_into(self, *args: Any) -> Any:
+        self._hasten()
+        return self._connected.recv_into(*args)
+
+    def sendall(self, data: Any) -> None:
+        self._hasten()
+        self._connected.sendall(data)
+
+    def _hasten(self) -> None:
+        deadline = getattr(_call, "deadline", None)
+        if deadline is not None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("the deadline of the call has passed")
+            self._connected.settimeout(left)
+
+
+class Deadlined:
+    """What both kinds of connection do: every socket keeps the call's deadline, also
+    while a proxy is asked for a tunnel."""
+
+    sock: Any
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        self.sock = DeadlineSocket(self.sock)
+
+    def _tunnel(self) -> None:
+        plain = self.sock
+        self.sock = DeadlineSocket(plain)
+        super()._tunnel()  # type: ignore[misc]
+        self.sock = plain
+
+
+class DeadlineHTTPPool(HTTPConnectionPool):
+    class ConnectionCls(Deadlined, HTTPConnection):
+        pass
+
+
+class DeadlineHTTPSPool(HTTPSConnectionPool):
+    class ConnectionCls(Deadlined, HTTPSConnection):
+        pass
+
+
+POOLS = {"http": DeadlineHTTPPool, "https": DeadlineHTTPSPool}
+
+
+class DeadlineAdapter(HTTPAdapter):
+    """An adapter whose pools open deadline-keeping connections, proxied ones too."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = POOLS
+
+    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **options)
+        manager.pool_classes_by_scheme = POOLS
+        return manager
+
+
+@contextmanager
+def _failures_as_outcomes() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:  # which all complaints of an address are
+        raise Misconfigured(f"bad address: {type(error).__name__}") from None
+    except requests.RequestException as error:
+        raise Retry(f"no answer: {type(error).__name__}") from None
+
+
+def _said(response: requests.Response) -> str:
+    text = response.content[:DETAIL_BYTES].decode(errors="replace")
+    request_id = response.headers.get("x-request-id")
+    return f"x-request-id: {request_id}\n{text}" if request_id else text
