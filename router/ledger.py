@@ -1,0 +1,243 @@
+"""The ledger: how far each destination has come, and what became of every event.
+
+A lane commits its offset, its counts and its dead letters in one transaction, so
+that at any instant, per destination and partition,
+
+    offset - start = delivered + skipped + dead
+
+whatever process was killed when. The commits need not wait for the disk: after a
+power cut a lane repeats its last batches.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from router import codec
+from router.errors import RouterError
+from router.store import Database
+
+SCHEMA = """
+CREATE TABLE offsets (
+    destination TEXT, partition INTEGER,
+    start INTEGER NOT NULL, offset INTEGER NOT NULL,  -- of the next event
+    PRIMARY KEY (destination, partition)
+) WITHOUT ROWID;
+CREATE TABLE counts (
+    destination TEXT, partition INTEGER,
+    state TEXT, code TEXT,        -- delivered, skipped or dead, and why
+    number INTEGER NOT NULL,
+    PRIMARY KEY (destination, partition, state, code)
+) WITHOUT ROWID;
+CREATE TABLE dead_letters (
+    destination TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
+    source TEXT NOT NULL, message_id TEXT NOT NULL,
+    code TEXT NOT NULL, reason TEXT NOT NULL, problems TEXT NOT NULL, -- a JSON list
+    detail TEXT NOT NULL, attempts INTEGER NOT NULL, died_at INTEGER NOT NULL,
+    body BLOB NOT NULL,           -- a copy: a letter outlives the log's retention
+    id INTEGER PRIMARY KEY AUTOINCREMENT
+);
+CREATE INDEX dead_letters_by_destination ON dead_letters (destination, id);
+CREATE INDEX dead_letters_by_message ON dead_letters (message_id);
+CREATE TABLE holds (
+    destination TEXT, partition INTEGER,  -- -1: the whole destination
+    kind TEXT NOT NULL, reason TEXT NOT NULL,
+    since REAL NOT NULL, until REAL NOT NULL, probes INTEGER NOT NULL,
+    PRIMARY KEY (destination, partition)
+) WITHOUT ROWID;
+"""
+
+ALL_PARTITIONS = -1
+
+Offsets = dict[int, tuple[int, int]]
+Counts = Counter[tuple[str, str]]
+
+
+class Fenced(RouterError):
+    """Another lane has moved the offset: this one must stop, and repeat nothing."""
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A delivery that was given up. died_at in milliseconds since the epoch."""
+
+    destination: str
+    partition: int
+    offset: int
+    source: str
+    message_id: str
+    code: str
+    reason: str
+    problems: Sequence[str]
+    detail: str
+    attempts: int
+    died_at: int
+    body: bytes
+    id: int | None = None
+
+    @property
+    def event(self) -> Any:
+        """The event that was not delivered."""
+        return codec.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Why a destination, or one lane of it, waits; since, until in epoch seconds.
+
+    probes: how often it was tried again in vain.
+    """
+
+    kind: str
+    reason: str
+    since: float
+    until: float
+    partition: int = ALL_PARTITIONS
+    probes: int = 0
+
+
+LETTER_COLUMNS = ", ".join(field.name for field in fields(DeadLetter))
+LETTER_MARKS = ", ".join("?" for _ in fields(DeadLetter))
+HOLD_COLUMNS = ", ".join(field.name for field in fields(Hold))
+
+
+class Ledger:
+    """The ledger in `data_dir/ledger.db`. All methods raise StorageUnavailable."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._db = Database(data_dir / "ledger.db", SCHEMA, durable=False)
+        self.disconnect = self.close = self._db.disconnect
+
+    def register(self, destination: str, starts: Mapping[int, int]) -> None:
+        """Gives a destination its offsets, unless it has them from earlier."""
+        if not self.offsets(destination):
+            rows = [(destination, n, start, start) for n, start in starts.items()]
+            insert = "INSERT OR IGNORE INTO offsets VALUES (?, ?, ?, ?)"
+            with self._db.write() as connection:
+                connection.executemany(insert, rows)
+
+    def destinations(self) -> list[str]:
+        """Every destination that ever had offsets, by name."""
+        rows = self._db.rows("SELECT DISTINCT destination FROM offsets ORDER BY 1")
+        return [name for (name,) in rows]
+
+    def offsets(self, destination: str) -> Offsets:
+        """For each partition where the destination started, and where it is."""
+        query = "SELECT partition, start, offset FROM offsets WHERE destination = ?"
+        rows = self._db.rows(query, destination)
+        return {partition: (start, offset) for partition, start, offset in rows}
+
+    def commit(
+        self,
+        destination: str,
+        partition: int,
+        span: tuple[int, int],
+        counts: Mapping[tuple[str, str], int],
+        letters: Sequence[DeadLetter] = (),
+    ) -> None:
+        """Moves the offset over span = (from, to), with what became of its events.
+
+        counts: how many by (state, code). Raises Fenced if the offset is not at
+        span[0].
+        """
+        with self._db.write() as connection:
+            moved = connection.execute(
+                "UPDATE offsets SET offset = ? "
+                "WHERE destination = ? AND partition = ? AND offset = ?",
+                (span[1], destination, partition, span[0]),
+            )
+            if moved.rowcount != 1:
+                raise Fenced(f"{destination}: partition {partition} has moved on")
+            connection.executemany(
+                "INSERT INTO counts VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET number = number + excluded.number",
+                [(destination, partition, *key, n) for key, n in counts.items()],
+            )
+            connection.executemany(
+                f"INSERT INTO dead_letters ({LETTER_COLUMNS}) VALUES ({LETTER_MARKS})",
+                map(_to_row, letters),
+            )
+
+    def counts(self, destination: str) -> Counts:
+        """How many events by (state, code)."""
+        columns, groups = "state, code, sum(number)", "GROUP BY state, code"
+        query = f"SELECT {columns} FROM counts WHERE destination = ? {groups}"
+        rows = self._db.rows(query, destination)
+        return Counter({(state, code): number for state, code, number in rows})
+
+    def balance(self, destination: str) -> tuple[Offsets, Counts]:
+        """Offsets and counts of one instant."""
+        with self._db.read() as connection:
+            connection.execute("BEGIN")
+            try:
+                return self.offsets(destination), self.counts(destination)
+            finally:
+                connection.execute("COMMIT")
+
+    def dead_letters(
+        self,
+        destination: str | None = None,
+        *,
+        letter_id: int | None = None,
+        message_id: str | None = None,
+        limit: int = 100,
+    ) -> list[DeadLetter]:
+        """Dead letters that match all that is given, newest first."""
+        given = {"destination": destination, "id": letter_id, "message_id": message_id}
+        wanted = {name: value for name, value in given.items() if value is not None}
+        where = " AND ".join(f"{name} = ?" for name in wanted) or "1"
+        letters = f"SELECT {LETTER_COLUMNS} FROM dead_letters"
+        query = f"{letters} WHERE {where} ORDER BY id DESC LIMIT ?"
+        rows = self._db.rows(query, *wanted.values(), limit)
+        return [_from_row(row) for row in rows]
+
+    def hold(self, destination: str, hold: Hold) -> None:
+        """Makes lanes wait until `hold.until`; a hold that is there keeps its since."""
+        self._db.execute(
+            f"INSERT INTO holds ({HOLD_COLUMNS}, destination) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "kind = excluded.kind, reason = excluded.reason, until = excluded.until, "
+            "probes = excluded.probes",
+            *(*astuple(hold), destination),
+        )
+
+    def holds(self, destination: str, partition: int | None = None) -> list[Hold]:
+        """What the destination waits for; with a partition, only what its lane does."""
+        where = "destination = ? AND partition IN (-1, ifnull(?, partition))"
+        query = f"SELECT {HOLD_COLUMNS} FROM holds WHERE {where} ORDER BY partition"
+        return [Hold(*row) for row in self._db.rows(query, destination, partition)]
+
+    def take_probe(self, destination: str, hold: Hold, until: float) -> bool:
+        """Whether the caller may be the one that tries again; the next may at until."""
+        update = "UPDATE holds SET until = ?, probes = probes + 1"
+        where = "WHERE destination = ? AND partition = ? AND until = ?"
+        values = (until, destination, hold.partition, hold.until)
+        return self._db.execute(f"{update} {where}", *values) == 1
+
+    def probe_now(self, destination: str, kinds: Sequence[str]) -> None:
+        """Lets holds of these kinds be probed at once: the operator may have mended
+        what they are for."""
+        where = f"destination = ? AND kind IN ({', '.join('?' * len(kinds))})"
+        self._db.execute(
+            f"UPDATE holds SET until = 0 WHERE {where}", destination, *kinds
+        )
+
+    def release(
+        self, destination: str, partition: int, until: float | None = None
+    ) -> bool:
+        """Ends a hold, with until only if it still has that; whether there was one."""
+        where = "destination = ? AND partition = ? AND until = ifnull(?, until)"
+        delete = f"DELETE FROM holds WHERE {where}"
+        return self._db.execute(delete, destination, partition, until) == 1
+
+
+def _to_row(letter: DeadLetter) -> tuple[Any, ...]:
+    problems = codec.dumps(list(letter.problems)).decode()
+    return astuple(replace(letter, problems=problems))
+
+
+def _from_row(row: Sequence[Any]) -> DeadLetter:
+    letter = DeadLetter(*row)
+    return replace(letter, problems=codec.loads(str(letter.problems)))

@@ -1,0 +1,132 @@
+"""SQLite, as the log and the ledger use it: one writer at a time, behind a file lock.
+
+SQLite's own way of waiting for the write lock is to poll, which under load makes the
+slowest requests many times slower than a kernel lock does.
+"""
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from router.errors import StorageUnavailable
+
+SCHEMA_VERSION = 1
+
+
+class Database:
+    """A SQLite file: a connection for each thread, and one write at a time.
+
+    Opens lazily, so that a process may fork before it is used. durable: whether a
+    commit waits for the disk; without it a commit survives the death of a process,
+    and a power cut may undo the last ones, newest first.
+    """
+
+    def __init__(self, path: Path, schema: str, *, durable: bool) -> None:
+        self.path = path
+        self._schema = schema
+        self._synchronous = "FULL" if durable else "NORMAL"
+        self._threads = threading.local()
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """This thread's connection; raises StorageUnavailable for what fails in it."""
+        try:
+            yield self._connection()
+        except (sqlite3.Error, OSError) as error:
+            self.disconnect()
+            raise StorageUnavailable(f"{self.path.name}: {error}") from error
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """A transaction: committed at the end, undone if anything is raised.
+
+        Raises StorageUnavailable when it could not be committed.
+        """
+        with self.read() as connection, self._alone():
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                # A commit that failed may have undone the transaction already.
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+                raise
+
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """What a query finds."""
+        with self.read() as connection:
+            return connection.execute(sql, values).fetchall()
+
+    def execute(self, sql: str, *values: Any) -> int:
+        """Runs one statement in a transaction of its own; how many rows it changed."""
+        with self.write() as connection:
+            return connection.execute(sql, values).rowcount
+
+    def disconnect(self) -> None:
+        """Closes this thread's connection, so that no child inherits it; its next use
+        opens another."""
+        connection = self._threads.__dict__.pop("connection", None)
+        if connection is not None:
+            connection.close()
+
+    def bytes_on_disk(self) -> int:
+        """The size of the database and of its write-ahead log."""
+        paths = [self.path, self.path.with_name(self.path.name + "-wal")]
+        return sum(os.path.getsize(path) for path in paths if os.path.exists(path))
+
+    def _connection(self) -> sqlite3.Connection:
+        if not hasattr(self._threads, "connection"):
+            self._threads.connection = self._open()
+        connection: sqlite3.Connection = self._threads.connection
+        return connection
+
+    def _open(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        connection = sqlite3.connect(self.path, timeout=10.0, isolation_level=None)
+        try:
+            with self._alone():
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+                self._create_or_check(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _create_or_check(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise sqlite3.DatabaseError(
+                f"written by a newer router (format {version}, known: {SCHEMA_VERSION})"
+            )
+        if version < SCHEMA_VERSION:
+            connection.executescript(
+                f"BEGIN; {self._schema} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            )
+            _sync_directory(self.path.parent)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Holds off every other writer, in this process and in all others: the lock
+        is the open file's, and each writer opens it anew."""
+        name = self.path.with_suffix(".lock")
+        lock = os.open(name, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,258 @@
+"""Children that write to a log or a ledger until they are killed.
+
+They acknowledge on stdout what is written, a number a line.
+"""
+
+import ctypes
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from router.errors import StorageUnavailable
+from router.events import Accepted
+from router.ledger import DeadLetter, Hold, Ledger
+from router.log import Log
+
+ROOT = Path(__file__).parent.parent
+PARTITIONS = 3
+PLENTY = 1 << 30
+
+
+def start(*command: Any) -> "subprocess.Popen[bytes]":
+    """Starts one of the programs below."""
+    return subprocess.Popen(
+        [sys.executable, __file__, *map(str, command)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+
+def output(*command: Any) -> Any:
+    """What a program prints, as JSON."""
+    with start(*command) as child:
+        said, _ = child.communicate(timeout=60)
+        assert child.returncode == 0
+    return json.loads(said)
+
+
+def kill_after(child: "subprocess.Popen[bytes]", lines: int) -> list[int]:
+    """Kills a child once it has acknowledged so many; returns all that it has."""
+    assert child.stdout is not None
+    with child:
+        first = [child.stdout.readline() for _ in range(lines)]
+        child.kill()
+        said = b"".join(first) + child.stdout.read()
+    return numbers(said)
+
+
+def numbers(said: bytes) -> list[int]:
+    """The acknowledged numbers; a line that was cut off does not count."""
+    return [int(line) for line in said.split(b"\n")[:-1]]
+
+
+def batch(writer: str, number: int) -> list[Accepted]:
+    """A writer's batch of that number: one to five events of three users."""
+    return [
+        accepted(f"{writer}:{number}:{n}", user=f"{writer}{n % 3}")
+        for n in range(1 + number % 5)
+    ]
+
+
+def accepted(message_id: str, user: str = "u", size: int = 100) -> Accepted:
+    return Accepted("web", message_id, user, 1_700_000_000_000, b"x" * size)
+
+
+def letter(partition: int, offset: int, destination: str = "shop") -> DeadLetter:
+    return DeadLetter(
+        destination=destination,
+        partition=partition,
+        offset=offset,
+        source="web",
+        message_id=f"{partition}:{offset}",
+        code="rejected",
+        reason="not that one",
+        problems=["properties.total: required"],
+        detail="",
+        attempts=1,
+        died_at=1_700_000_000_000,
+        body=b'{"type":"track"}',
+    )
+
+
+def shares(seed: int, number: int) -> tuple[dict[tuple[str, str], int], int]:
+    """What becomes of the events of a commit: counts, and how many of them died."""
+    draw = random.Random(f"{seed}:{number}")
+    delivered, skipped, dead = (draw.randrange(4) for _ in range(3))
+    counts = {
+        ("delivered", "delivered"): delivered,
+        ("skipped", "unsupported_event"): skipped,
+        ("dead", "rejected"): dead,
+    }
+    return {key: n for key, n in counts.items() if n}, dead
+
+
+def append(directory: str, writer: str, first: str) -> None:
+    """Appends batches without end."""
+    log = Log(Path(directory), PARTITIONS, PLENTY)
+    for number in count(int(first)):
+        log.append(batch(writer, number))
+        acknowledge(number)
+
+
+def append_some(directory: str, writer: str, many: str) -> None:
+    log = Log(Path(directory), PARTITIONS, PLENTY)
+    for number in range(int(many)):
+        log.append(batch(writer, number))
+
+
+def append_until_full(directory: str, limit: str) -> None:
+    """Appends batches until the kernel kills it, at a write beyond `limit` bytes."""
+    die_beyond(int(limit))
+    append(directory, "w", "0")
+
+
+def commit(directory: str, seed: str, limit: str) -> None:
+    """Commits to every partition in turn, without end; killed beyond `limit` bytes."""
+    ledger = Ledger(Path(directory))
+    ledger.register("shop", dict.fromkeys(range(PARTITIONS), 0))
+    die_beyond(int(limit))
+    for number in count():
+        partition = number % PARTITIONS
+        start = ledger.offsets("shop")[partition][1]
+        counts, dead = shares(int(seed), number)
+        end = start + sum(counts.values())
+        letters = [letter(partition, offset) for offset in range(end - dead, end)]
+        ledger.commit("shop", partition, (start, end), counts, letters)
+        acknowledge(number)
+
+
+def commit_while_full(directory: str) -> None:
+    """Commits while the disk is full, and once it no longer is."""
+    ledger = Ledger(Path(directory))
+    ledger.register("shop", {0: 0})
+    refused = passed = 0
+
+    def write() -> bool:
+        span = (passed, passed + 1)
+        counts = {("dead", "rejected"): 1}
+        return tries(
+            lambda: ledger.commit("shop", 0, span, counts, [letter(0, passed)])
+        )
+
+    for room in (0, 4000, 9000):
+        largest = max(os.path.getsize(file) for file in Path(directory).iterdir())
+        limit_files(largest + room)
+        while write():
+            passed += 1
+        refused += 1
+        limit_files(resource.RLIM_INFINITY)
+        assert write()
+        passed += 1
+    print(json.dumps({"refused": refused, "passed": passed}))
+
+
+def probe(directory: str, holds: str) -> None:
+    """Waits for a line, then tries to be the one that probes, for each hold."""
+    ledger = Ledger(Path(directory))
+    known = {n: ledger.holds(f"shop{n}")[0] for n in range(int(holds))}
+    acknowledge(0)
+    sys.stdin.readline()
+    won = [n for n, hold in known.items() if take(ledger, n, hold)]
+    print(json.dumps(won))
+
+
+def take(ledger: Ledger, number: int, hold: Hold) -> bool:
+    return ledger.take_probe(f"shop{number}", hold, 10_000.0)
+
+
+def fill(directory: str) -> None:
+    """Appends until the disk is full, at ever other places, and once it is not."""
+    log = Log(Path(directory), PARTITIONS, PLENTY)
+    stored: list[int] = []
+    refused: list[int] = []
+
+    def write(number: int) -> None:
+        written = tries(lambda: log.append(batch("w", number)))
+        (stored if written else refused).append(number)
+
+    numbers = count()
+    write(next(numbers))
+    for room in (0, 1, 24, 4000, 4120, 4500, 9000, 13_000):
+        largest = max(os.path.getsize(file) for file in Path(directory).iterdir())
+        limit_files(largest + room)
+        full = len(refused) + 1
+        while len(refused) < full:
+            write(next(numbers))
+        limit_files(resource.RLIM_INFINITY)
+        write(next(numbers))
+    print(json.dumps([stored, refused]))
+
+
+def write_protect(directory: str) -> None:
+    """Appends before, while and after the log's files are read-only."""
+    mortal()
+    log = Log(Path(directory), PARTITIONS, PLENTY)
+    said = []
+    for number, mode in enumerate((0o600, 0o400, 0o600)):
+        if number:
+            log.disconnect()
+            for file in Path(directory).glob("log.db*"):
+                file.chmod(mode)
+        said.append(tries(partial(log.append, batch("w", number))))
+    print(json.dumps(said))
+
+
+def acknowledge(number: int) -> None:
+    os.write(1, b"%d\n" % number)
+
+
+def tries(action: Callable[[], Any]) -> bool:
+    try:
+        action()
+    except StorageUnavailable:
+        return False
+    return True
+
+
+def limit_files(size: int) -> None:
+    """A file that would grow beyond it fails to, as on a full disk."""
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+
+
+def die_beyond(size: int) -> None:
+    """A write beyond it kills this process on the spot."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    limit_files(size)
+
+
+def mortal() -> None:
+    """Gives up root's right to write to what is read-only."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    assert ctypes.CDLL(None).capset(header, (ctypes.c_uint32 * 6)()) == 0
+
+
+PROGRAMS: Sequence[Callable[..., None]] = (
+    append,
+    append_some,
+    append_until_full,
+    commit,
+    commit_while_full,
+    probe,
+    fill,
+    write_protect,
+)
+
+if __name__ == "__main__":
+    {program.__name__: program for program in PROGRAMS}[sys.argv[1]](*sys.argv[2:])
