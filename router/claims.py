@@ -1,0 +1,32 @@
+"""Which process runs a lane: the one that holds its file lock.
+
+The kernel drops the lock when the process dies, also by `kill -9`.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+
+class Claim:
+    """The right to run one lane, until released or until this process ends."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def release(self) -> None:
+        os.close(self._handle)
+
+
+def claim(data_dir: Path, destination: str, partition: int) -> Claim | None:
+    """The claim on a lane, or None while another process (or thread) has it."""
+    directory = data_dir / "claims"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    name = directory / f"{destination}.{partition}"
+    handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return Claim(handle)

@@ -1,0 +1,134 @@
+"""The lanes that this process runs: claimed, shared with its neighbours, woken.
+
+One thread looks after them. Every process takes an even share of each destination's
+lanes; what a dead process leaves, the others take at their next look.
+"""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from router.claims import claim
+from router.destination import Destination
+from router.errors import StorageUnavailable
+from router.gate import MENDABLE, Surroundings
+from router.lane import Lane
+from router.wakeup import Ear, count_workers
+
+logger = logging.getLogger("router.delivery")
+
+# Seconds between two looks at the claims: a lane changes hands well within a second.
+LOOK_EVERY = 0.2
+# Looks between two at the log, for what was appended by a process that died before it
+# could ring.
+LOOKS_PER_HEADS = 5
+
+
+class Lanes:
+    """Runs its share of the lanes of all destinations, from start() to stop()."""
+
+    def __init__(
+        self, destinations: Iterable[Destination], shared: Surroundings, data_dir: Path
+    ) -> None:
+        self._destinations = list(destinations)
+        self._shared = shared
+        self._data_dir = data_dir
+        self._lanes: list[Lane] = []
+        self._stopping = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="lanes", daemon=True)
+
+    def start(self) -> None:
+        """Starts to claim and run lanes, in threads."""
+        self._keeper.start()
+
+    def stop(self) -> None:
+        """Ends the requests that are under way, commits, and releases all claims.
+
+        May take as long as the slowest request; the threads are daemons, so a process
+        that cannot wait may end."""
+        self._stopping.set()
+        self._keeper.join()
+
+    def _keep(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                register(self._destinations, self._shared)
+                for destination in self._destinations:
+                    self._shared.ledger.probe_now(destination.name, MENDABLE)
+                self._look_after()
+            except (StorageUnavailable, OSError) as error:
+                logger.error("lanes wait for the disk: %s", error)
+                self._stopping.wait(1.0)
+            finally:
+                self._end()
+
+    def _look_after(self) -> None:
+        ear = Ear(self._data_dir)
+        looks = 0
+        try:
+            while not self._stopping.is_set():
+                self._share()
+                if looks % LOOKS_PER_HEADS == 0:
+                    self._wake(self._behind())
+                looks += 1
+                next_look = time.monotonic() + LOOK_EVERY
+                while (left := next_look - time.monotonic()) > 0:
+                    self._wake(ear.listen(left))
+        finally:
+            ear.close()
+
+    def _end(self) -> None:
+        for lane in self._lanes:
+            lane.stop()
+        for lane in self._lanes:
+            lane.join()
+        self._lanes = []
+        self._shared.log.disconnect()
+        self._shared.ledger.disconnect()
+
+    def _share(self) -> None:
+        """Claims up to an even share of each destination's lanes; gives back more."""
+        self._lanes = [lane for lane in self._lanes if lane.is_alive()]
+        partitions = self._shared.log.partitions
+        share = math.ceil(partitions / max(1, count_workers(self._data_dir)))
+        for destination in self._destinations:
+            mine = [lane for lane in self._lanes if lane.destination is destination]
+            for lane in mine[share:]:
+                lane.stop()
+            taken = {lane.partition for lane in mine}
+            for partition in range(partitions):
+                if len(taken) < share and partition not in taken:
+                    taken |= self._claimed(destination, partition)
+
+    def _claimed(self, destination: Destination, partition: int) -> set[int]:
+        """Starts that lane, unless it is another's; the partition, if it did."""
+        held = claim(self._data_dir, destination.name, partition)
+        if held is None:
+            return set()
+        lane = Lane(destination, partition, held, self._shared)
+        self._lanes.append(lane)
+        lane.start()
+        return {partition}
+
+    def _wake(self, partitions: set[int]) -> None:
+        for lane in self._lanes:
+            if lane.partition in partitions:
+                lane.wake()
+
+    def _behind(self) -> set[int]:
+        heads = self._shared.log.heads()
+        return {
+            one.partition for one in self._lanes if one.offset < heads[one.partition]
+        }
+
+
+def register(destinations: Iterable[Destination], shared: Surroundings) -> None:
+    """Gives each new destination its place in the log: the end, or the beginning."""
+    heads = shared.log.heads()
+    for destination in destinations:
+        is_latest = destination.settings.start == "latest"
+        starts = heads if is_latest else dict.fromkeys(heads, 0)
+        shared.ledger.register(destination.name, starts)

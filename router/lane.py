@@ -1,0 +1,167 @@
+"""A lane: one destination reading one partition, strictly in order.
+
+    read a window of the log, prepared -> send what has a payload -> commit
+
+A window holds what may be under way at once: a batch for each of the destination's
+`concurrency` streams. A user's events are all in one stream, in order, so that none
+overtakes another.
+"""
+
+import logging
+import threading
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+
+from router.claims import Claim
+from router.destination import DEAD, PLUGIN_ERROR, Delivery, Destination
+from router.errors import StorageUnavailable
+from router.events import user_key
+from router.gate import Gate, Stopped, Surroundings
+from router.ledger import DeadLetter, Fenced
+from router.reading import Reader, batches
+from router.sending import Sender
+from router.window import Window
+
+logger = logging.getLogger("router.delivery")
+
+# Seconds before a lane tries again what the disk, or a bug, has prevented.
+PAUSE = 1.0
+
+
+class Lane(threading.Thread):
+    """Runs until stopped; then ends the requests under way, commits and lets go."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        partition: int,
+        claim: Claim,
+        shared: Surroundings,
+    ) -> None:
+        super().__init__(name=f"{destination.name}/{partition}", daemon=True)
+        self.destination, self.partition, self.offset = destination, partition, 0
+        self._claim, self._shared = claim, shared
+        self._grown = threading.Event()
+        self._stopping = threading.Event()
+        self._gate = Gate(destination.settings, partition, shared, self._stopping)
+        streams = range(destination.settings.concurrency)
+        self._senders = [Sender(destination, self._gate, shared) for _ in streams]
+
+    def wake(self) -> None:
+        """Says that the partition has grown."""
+        self._grown.set()
+
+    def stop(self) -> None:
+        """Asks the lane to end after the requests that are under way."""
+        self._stopping.set()
+        self._grown.set()
+
+    def run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._run_from_commit()
+        finally:
+            for sender in self._senders:
+                sender.close()
+            self._shared.log.disconnect()
+            self._shared.ledger.disconnect()
+            self._claim.release()
+
+    def _run_from_commit(self) -> None:
+        """Works from the last commit on, until something is wrong."""
+        try:
+            offsets = self._shared.ledger.offsets(self.destination.name)
+            self.offset = offsets[self.partition][1]
+            self._work()
+        except Stopped:
+            return
+        except Fenced as error:
+            logger.error("%s: another process runs this lane: %s", self.name, error)
+            self._stopping.set()
+        except StorageUnavailable as error:
+            logger.error("%s: waits for the disk: %s", self.name, error)
+            self._stopping.wait(PAUSE)
+        except Exception:
+            logger.exception("%s: starts again from its last commit", self.name)
+            self._stopping.wait(PAUSE)
+
+    def _work(self) -> None:
+        reader = self._reader()
+        while True:
+            self._grown.clear()
+            # Looked at after the clear, which may have swallowed the call of stop().
+            if self._stopping.is_set():
+                return
+            deliveries = reader.next_window()
+            if not deliveries:
+                self._grown.wait()
+            elif self._must_stall(deliveries[0]):
+                self._gate.enter()
+                reader = self._reader()
+            else:
+                self._send(Window(deliveries, self._commit))
+
+    def _reader(self) -> Reader:
+        return Reader(self.offset, self.partition, self._shared.log, self.destination)
+
+    def _must_stall(self, delivery: Delivery) -> bool:
+        """A bug in a mapping costs its own event, but not every event."""
+        is_bug = delivery.code == PLUGIN_ERROR
+        return is_bug and not self._gate.tolerates_bug(delivery.reason)
+
+    def _send(self, window: Window) -> None:
+        """Sends the streams of the window at once: each in a thread, unless it is the
+        only one."""
+        errors: list[BaseException] = []
+
+        def send(sender: Sender, stream: Sequence[Delivery]) -> None:
+            try:
+                for batch in batches(stream, self.destination.settings):
+                    sender.send(batch, window.settle)
+            except BaseException as error:
+                errors.append(error)
+
+        work = list(zip(self._senders, self._streams(window.pending), strict=False))
+        thread = partial(threading.Thread, target=send, name=self.name, daemon=True)
+        threads = [thread(args=one) for one in work[1:]]
+        for other in threads:
+            other.start()
+        for one in work[:1]:
+            send(*one)
+        for other in threads:
+            other.join()
+        if errors:
+            raise errors[0]
+
+    def _streams(self, pending: Sequence[Delivery]) -> list[list[Delivery]]:
+        """The deliveries shared out between the senders, by user."""
+        streams: list[list[Delivery]] = [[] for _ in self._senders]
+        for delivery in pending:
+            # Turned round, as all users of a partition are alike in this hash.
+            key = user_key(delivery.record.event)[::-1].encode()
+            streams[zlib.crc32(key) % len(streams)].append(delivery)
+        return [stream for stream in streams if stream]
+
+    def _commit(self, settled: Sequence[Delivery]) -> None:
+        """Commits; waits for a disk that is full, as what was sent is sent."""
+        name, now = self.destination.name, int(self._shared.clock() * 1000)
+        span = (self.offset, settled[-1].record.offset + 1)
+        counts = Counter((str(one.state), one.code) for one in settled)
+        letters = [_letter(name, one, now) for one in settled if one.state == DEAD]
+        commit = partial(self._shared.ledger.commit, name, self.partition)
+        self._gate.until_stored(partial(commit, span, counts, letters))
+        self.offset = span[1]
+        if letters:
+            codes = ", ".join(sorted({letter.code for letter in letters}))
+            logger.warning("%s: %d dead letters (%s)", self.name, len(letters), codes)
+
+
+def _letter(destination: str, dead: Delivery, now: int) -> DeadLetter:
+    record = dead.record
+    return DeadLetter(
+        destination, record.partition, record.offset, record.source,
+        record.message_id, dead.code, dead.reason, dead.problems, dead.detail,
+        dead.attempts, now, record.body,
+    )  # fmt: skip

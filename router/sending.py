@@ -1,0 +1,129 @@
+"""Sending batches in order, until each delivery is delivered or dead.
+
+Outcomes are the plugin's; what they lead to is decided here, for every destination
+alike: wait and send the same again, halve, hold, or give up.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+from router.destination import Delivery, Destination, settled
+from router.errors import Misconfigured, Outcome, Rejected, Retry, TooLarge
+from router.gate import RETRY, Gate, Surroundings
+
+logger = logging.getLogger("router.delivery")
+
+
+@dataclass
+class Part:
+    """Deliveries that go out in one request. since: epoch seconds of the first failure;
+    taken: how many events the destination had taken by then."""
+
+    deliveries: Sequence[Delivery]
+    attempts: int = 0
+    since: float = 0.0
+    taken: int = 0
+
+    def split(self, error: BaseException) -> list["Part"]:
+        """Smaller parts, in order: the guilty one alone if it is known, else halves."""
+        index = error.index if isinstance(error, Rejected) else None
+        middle = len(self.deliveries) // 2
+        is_known = index is not None and 0 <= index < len(self.deliveries)
+        cuts = [index, index + 1] if is_known and index is not None else [middle]
+        bounds = pairwise([0, *cuts, len(self.deliveries)])
+        pieces = [self.deliveries[start:end] for start, end in bounds]
+        return [replace(self, deliveries=piece) for piece in pieces if piece]
+
+
+class Sender:
+    """One stream of a lane: a client of its own, one request at a time."""
+
+    def __init__(
+        self, destination: Destination, gate: Gate, shared: Surroundings
+    ) -> None:
+        self._destination, self._gate, self._shared = destination, gate, shared
+        self._client: Any = None
+
+    def send(
+        self,
+        deliveries: Sequence[Delivery],
+        settle: Callable[[Sequence[Delivery]], None],
+    ) -> None:
+        """Calls settle with each delivery once it is settled; raises Stopped."""
+        parts = [Part(deliveries)]
+        while parts:
+            part = parts.pop()
+            error = self._send_part(part)
+            if error is None:
+                settle([delivery.delivered() for delivery in part.deliveries])
+            elif len(part.deliveries) > 1:
+                parts.extend(reversed(part.split(error)))
+            else:
+                settle([settled(part.deliveries[0], error, part.attempts)])
+
+    def close(self) -> None:
+        """Closes the client, if it can be closed."""
+        close = getattr(self._client, "close", None)
+        self._client = None
+        try:
+            if close is not None:
+                close()
+        except Exception:
+            logger.exception("%s: a client cannot be closed", self._destination.name)
+
+    def _send_part(self, part: Part) -> BaseException | None:
+        """None once all were taken, or why they cannot be, which is for good."""
+        while True:
+            probed = self._gate.enter()
+            try:
+                self._destination.deliver(part.deliveries, self._connected())
+            except Retry as error:
+                if self._is_exhausted(part):
+                    # The lane waited for this event; the next has its own chance.
+                    self._gate.opened([one for one in probed if one.kind == RETRY])
+                    return error
+                self._gate.retry(error, part.attempts)
+            except Misconfigured as error:
+                self._gate.misconfigured(error)
+            except (Rejected, TooLarge) as error:
+                self._gate.opened(probed)
+                return error
+            except (Exception, SystemExit) as error:
+                name = type(error).__name__
+                if len(part.deliveries) > 1 or self._gate.tolerates_bug(name):
+                    return error
+            else:
+                self._gate.opened(probed)
+                return None
+
+    def _connected(self) -> Any:
+        """The client; without one no event is at fault, so the destination is held."""
+        if self._client is None:
+            try:
+                self._client = self._destination.connect()
+            except Outcome:
+                raise
+            except (Exception, SystemExit) as error:
+                name = type(error).__name__
+                raise Misconfigured(f"connect raised {name}") from error
+        return self._client
+
+    def _is_exhausted(self, part: Part) -> bool:
+        """Whether to give up: after many attempts and a long time, in which the
+        destination took other events. An outage is never a reason."""
+        now = self._shared.clock()
+        part.attempts += 1
+        if part.attempts == 1:
+            part.since, part.taken = now, self._taken()
+        return (
+            part.attempts >= self._shared.policy.give_up_attempts
+            and now - part.since >= self._destination.settings.give_up_after
+            and self._taken() > part.taken
+        )
+
+    def _taken(self) -> int:
+        counts = self._shared.ledger.counts(self._destination.name)
+        return sum(n for (state, _), n in counts.items() if state == "delivered")
