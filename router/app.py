@@ -1,0 +1,196 @@
+"""The WSGI application: collaborators in, app out."""
+
+import atexit
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import falcon
+
+from router import config as configuration
+from router.acceptance import Acceptance
+from router.config import Config
+from router.delivery import Lanes, register
+from router.errors import ConfigError, Refused, StorageUnavailable
+from router.gate import Surroundings
+from router.ledger import Ledger
+from router.log import Log
+from router.resources import BATCHES, CALLS, Calls, Health, Ready, answer
+from router.wakeup import ring
+
+logger = logging.getLogger("router")
+
+# gunicorn stops, rather than start the worker again, when it ends with this status.
+APP_LOAD_ERROR = 4
+
+HTTP_ERRORS = {
+    404: ("not_found", "there is nothing here; events go to POST /v1/batch"),
+    405: ("method_not_allowed", "see the Allow header for the methods"),
+}
+
+WSGIApp = Callable[..., Any]
+
+
+def application_from_environment() -> WSGIApp:
+    """What `gunicorn router` serves: the configuration's app, with its lanes.
+
+    A configuration that cannot be used ends the process with its report.
+    """
+    log_to_stderr()
+    try:
+        config = configuration.load()
+        shared = at_log(config)
+        settle(config, shared)
+    except ConfigError as error:
+        print(f"router: {error}", file=sys.stderr)
+        raise SystemExit(APP_LOAD_ERROR) from None
+    except StorageUnavailable as error:
+        # A full disk must not keep a worker from coming back: it answers 503 until
+        # there is room, and its lanes settle then.
+        logger.error("starts without its disk: %s", error)
+    if config.router.deliver:
+        start_where_served(lambda: run_until_exit(config, shared))
+    return create_app(config, shared.log)
+
+
+def at_log(config: Config) -> Surroundings:
+    """The log and the ledger of that configuration, not opened yet."""
+    settings = config.router
+    log = Log(settings.data_dir, settings.partitions, settings.max_disk)
+    return Surroundings(log, Ledger(settings.data_dir))
+
+
+def settle(config: Config, shared: Surroundings) -> None:
+    """Makes the log where there is none, with a place for each new destination.
+
+    Raises ConfigError, StorageUnavailable. What was opened is closed again, as the
+    process may yet fork.
+    """
+    check_partitions(config, shared)
+    register(config.destinations.values(), shared)
+    shared.log.close()
+    shared.ledger.close()
+
+
+def check_partitions(config: Config, shared: Surroundings) -> None:
+    """Raises ConfigError where the log was made with other partitions."""
+    partitions = shared.log.partitions
+    made_with = shared.log.settle_partitions()
+    if made_with != partitions:
+        expected = f"expected {made_with}, with which the log was made"
+        what = f"[router] partitions = {partitions}: {expected}"
+        raise ConfigError([f"{config.directory}: {what}"])
+
+
+def create_app(config: Config, log: Log) -> WSGIApp:
+    """The app that accepts events, and serves the sandboxes if they are wanted."""
+    appended = partial(ring, config.router.data_dir)
+    acceptance = Acceptance(log, config.sources, config.ingest, appended)
+    longest = config.ingest.max_batch
+    app = falcon.App(media_type=falcon.MEDIA_JSON)
+    app.req_options.strip_url_path_trailing_slash = True
+    for kind, letter in CALLS.items():
+        calls = Calls(partial(acceptance.accept_one, kind), longest)
+        app.add_route(f"/v1/{kind}", calls)
+        app.add_route(f"/v1/{letter}", calls)
+    for name in BATCHES:
+        app.add_route(f"/v1/{name}", Calls(acceptance.accept_batch, longest))
+    app.add_route("/health", Health())
+    app.add_route("/ready", Ready(log))
+    app.add_error_handler(Refused, _answer_refused)
+    app.add_error_handler(falcon.HTTPError, _answer_http_error)
+    app.add_error_handler(Exception, _answer_bug)
+    if not config.router.sandbox:
+        return app
+    sandboxes = {name: d.sandbox() for name, d in config.destinations.items()}
+    return mounted(app, {f"/sandbox/{n}": s for n, s in sandboxes.items() if s})
+
+
+def mounted(app: WSGIApp, others: Mapping[str, WSGIApp]) -> WSGIApp:
+    """The app, with others below path prefixes; they see their paths without it."""
+
+    def dispatch(environ: dict[str, Any], start_response: Any) -> Any:
+        path = environ.get("PATH_INFO", "")
+        for prefix, other in others.items():
+            if path == prefix or path.startswith(f"{prefix}/"):
+                environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + prefix
+                environ["PATH_INFO"] = path.removeprefix(prefix)
+                return other(environ, start_response)
+        return app(environ, start_response)
+
+    return dispatch
+
+
+def start_where_served(start: Callable[[], None]) -> None:
+    """Calls start in each process that serves requests: here, or after the fork.
+
+    A gunicorn worker has set its signal handlers when it loads the app. With
+    --preload the arbiter loads it instead, before it forks, and its workers get it
+    ready made.
+    """
+
+    def when_worker() -> None:
+        while not _is_worker():
+            time.sleep(0.005)
+        start()
+
+    waiting = partial(threading.Thread, target=when_worker, daemon=True)
+    if _is_worker():
+        start()
+    else:
+        os.register_at_fork(after_in_child=lambda: waiting().start())
+
+
+def run_until_exit(config: Config, shared: Surroundings) -> None:
+    """Starts lanes that stop in order when the process ends."""
+    lanes = Lanes(config.destinations.values(), shared, config.router.data_dir)
+    atexit.register(lanes.stop)
+    lanes.start()
+
+
+def log_to_stderr() -> None:
+    """Gives the router's log lines a place, unless the operator gave them one."""
+    root = logging.getLogger("router")
+    if root.handlers or logging.getLogger().handlers:
+        return
+    handler = logging.StreamHandler()
+    line = "[%(asctime)s] [%(process)d] [%(levelname)s] %(name)s: %(message)s"
+    handler.setFormatter(logging.Formatter(line, "%Y-%m-%d %H:%M:%S %z"))
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+
+
+def _is_worker() -> bool:
+    handler = signal.getsignal(signal.SIGTERM)
+    owner = type(getattr(handler, "__self__", None))
+    return any(base.__module__ == "gunicorn.workers.base" for base in owner.__mro__)
+
+
+def _answer_refused(req: Any, resp: Any, error: Refused, params: Any) -> None:
+    resp.retry_after = error.retry_after
+    _answer_error(resp, error.status, error.code, error.message)
+
+
+def _answer_http_error(
+    req: Any, resp: Any, error: falcon.HTTPError, params: Any
+) -> None:
+    resp.set_headers(error.headers or {})
+    other = ("invalid_request", error.title or "")
+    code, message = HTTP_ERRORS.get(error.status_code, other)
+    _answer_error(resp, error.status_code, code, f"{req.method} {req.path}: {message}")
+
+
+def _answer_bug(req: Any, resp: Any, error: Exception, params: Any) -> None:
+    logger.exception("%s %s: a bug in the router", req.method, req.path)
+    _answer_error(resp, 500, "internal_error", "a bug in the router; it is in its log")
+
+
+def _answer_error(resp: Any, status: int, code: str, message: str) -> None:
+    content = {"success": False, "code": code, "message": message, "error": message}
+    answer(resp, content, status)

@@ -1,0 +1,87 @@
+"""The HTTP resources: thin translations between falcon and what lies below."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from falcon import HTTP_200, Request, Response
+
+from router import codec
+from router.acceptance import STORAGE_RETRY_AFTER
+from router.errors import Refused, StorageUnavailable
+from router.events import TYPES
+from router.log import Log
+
+# Each type of call, and the one-letter path that browser clients use for it.
+CALLS = {kind: kind[0] for kind in TYPES}
+BATCHES = ("batch", "import", "b")
+
+# How much of a body that is too large is read all the same, and in what pieces.
+MOST_DRAINED = 16 * 1024 * 1024
+CHUNK = 64 * 1024
+
+logger = logging.getLogger("router.http")
+
+
+class Calls:
+    """`POST /v1/track` and its like: one event. `POST /v1/batch`: many.
+
+    accept takes the body, of at most limit bytes, and the Authorization header.
+    """
+
+    def __init__(
+        self, accept: Callable[[bytes, str | None], Mapping[str, Any]], limit: int
+    ) -> None:
+        self._accept, self._limit = accept, limit
+
+    def on_post(self, req: Request, resp: Response) -> None:
+        answer(resp, self._accept(read_body(req, self._limit), req.auth))
+
+
+class Health:
+    """`GET /health`: the process answers."""
+
+    def on_get(self, req: Request, resp: Response) -> None:
+        answer(resp, {"status": "ok"})
+
+    on_head = on_get
+
+
+class Ready:
+    """`GET /ready`: events can be accepted."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def on_get(self, req: Request, resp: Response) -> None:
+        try:
+            self._log.check_writable()
+        except StorageUnavailable as error:
+            logger.error("not ready: %s", error)
+            message = "events cannot be stored now"
+            raise Refused(503, "unavailable", message, STORAGE_RETRY_AFTER) from None
+        answer(resp, {"status": "ready"})
+
+    on_head = on_get
+
+
+def answer(resp: Response, content: Any, status: str | int = HTTP_200) -> None:
+    """Answers with JSON; an object, as some clients look into every answer."""
+    resp.status = status
+    resp.content_type = "application/json"
+    resp.data = codec.dumps(content)
+
+
+def read_body(req: Request, limit: int) -> bytes:
+    """The body, cut one byte beyond the limit; raises Refused when it is encoded."""
+    if req.get_header("Content-Encoding", default="identity").lower() != "identity":
+        raise Refused(415, "unsupported_encoding", "send the body without encoding")
+    # A server that ends the stream at the end of the body can take chunked bodies.
+    ends = req.env.get("wsgi.input_terminated")
+    stream = req.stream if ends else req.bounded_stream
+    body: bytes = stream.read(limit + 1)
+    # What is left unread would be taken for the connection's next request.
+    left = MOST_DRAINED if len(body) > limit else 0
+    while left > 0 and (more := stream.read(CHUNK)):
+        left -= len(more)
+    return body

@@ -1,0 +1,532 @@
+"""From a request's bytes to events on disk: a real log, and requests of every kind."""
+
+import base64
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from router import codec
+from router.acceptance import Acceptance
+from router.config import IngestSettings, SourceSettings
+from router.errors import Refused
+from router.log import Log
+
+ROOT = Path(__file__).parent.parent
+
+SOURCES = {
+    "web": SourceSettings(write_key="web-key"),
+    "ios": SourceSettings(write_key="ios-key"),
+    "old": SourceSettings(write_key="old-key", enabled=False),
+}
+TRACK = {"event": "Added", "userId": "u"}
+NOW = 1_709_553_605.25
+
+
+def basic(user, password=""):
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+KEY = basic("web-key")
+
+
+class Router:
+    """Acceptance over a log, with what came of it."""
+
+    def __init__(self, directory, max_disk=10**9, **limits):
+        self.directory = directory
+        self.log = Log(directory, 4, max_disk)
+        self.grown = []
+        numbers = iter(range(10**6))
+        self.acceptance = Acceptance(
+            self.log,
+            SOURCES,
+            IngestSettings(**limits),
+            self.grown.append,
+            clock=lambda: NOW,
+            new_id=lambda: f"id-{next(numbers)}",
+        )
+
+    def post(self, content, key=KEY, kind="track"):
+        return self.acceptance.accept_one(kind, encoded(content), key)
+
+    def batch(self, content, key=KEY):
+        content = {"batch": content} if isinstance(content, list) else content
+        return self.acceptance.accept_batch(encoded(content), key)
+
+    def stored(self):
+        """All records, in order of acceptance within each partition."""
+        return [r for p in range(4) for r in self.log.read(p, 0, 10**6, 10**9)]
+
+
+def encoded(content):
+    return content if isinstance(content, bytes) else codec.dumps(content)
+
+
+@pytest.fixture
+def router(tmp_path):
+    made = Router(tmp_path / "data")
+    yield made
+    made.log.close()
+
+
+@pytest.fixture
+def limited(tmp_path):
+    made = []
+
+    def make(**limits):
+        made.append(Router(tmp_path / "data", **limits))
+        return made[-1]
+
+    yield make
+    for router in made:
+        router.log.close()
+
+
+def refusal(call, *arguments, **options):
+    with pytest.raises(Refused) as raised:
+        call(*arguments, **options)
+    error = raised.value
+    assert str(error) == error.message
+    return error.status, error.code, error.message
+
+
+# One event.
+
+
+def test_an_event_is_in_the_log_when_the_answer_is_there(router):
+    assert router.post(TRACK) == {"success": True}
+    (record,) = router.stored()
+    assert record.source == "web"
+    assert record.message_id == "id-0"
+    assert record.received_at == 1_709_553_605_250
+    assert record.event["type"] == "track"
+    assert record.event["event"] == "Added"
+    assert record.event["receivedAt"] == "2024-03-04T12:00:05.250Z"
+    assert router.grown == [{record.partition}]
+
+
+def test_what_is_in_the_log_is_there_for_another_process(router):
+    router.post(TRACK)
+    code = (
+        "import sys; from pathlib import Path; from router.log import Log\n"
+        "log = Log(Path(sys.argv[1]), 4, 10**9)\n"
+        "print([r.message_id for p in range(4) for r in log.read(p, 0, 9)])\n"
+    )
+    command = [sys.executable, "-c", code, str(router.directory)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert done.stdout == "['id-0']\n", done.stderr
+
+
+def test_the_path_says_the_type(router):
+    router.post({"type": "track", "userId": "u"}, kind="identify")
+    assert router.stored()[0].event["type"] == "identify"
+
+
+def test_an_invalid_event_is_refused_with_its_code(router):
+    assert refusal(router.post, {"userId": "u"}) == (
+        400,
+        "event_not_defined",
+        "a track call needs an event name",
+    )
+    assert router.stored() == []
+    assert router.grown == []
+
+
+def test_the_time_of_sending_of_one_event_is_its_own(router):
+    router.post(
+        {**TRACK, "timestamp": "2024-03-04T10:00:00Z", "sentAt": "2024-03-04T10:00:05Z"}
+    )
+    assert router.stored()[0].event["timestamp"] == "2024-03-04T12:00:00.250Z"
+
+
+# Who may send.
+
+
+def test_a_write_key_is_the_user_of_basic_authentication(router):
+    router.post(TRACK, key=basic("ios-key"))
+    router.post(TRACK, key=basic("ios-key", "any password"))
+    router.post(TRACK, key="basic " + basic("ios-key")[6:])
+    router.post(TRACK, key="Basic " + base64.b64encode(b"ios-key").decode())
+    assert [record.source for record in router.stored()] == ["ios"] * 4
+
+
+def test_a_write_key_may_be_in_the_body_and_is_not_kept(router):
+    router.post({**TRACK, "writeKey": "ios-key"}, key=None)
+    router.batch({"batch": [{**TRACK, "type": "track"}], "writeKey": "ios-key"}, None)
+    records = router.stored()
+    assert [record.source for record in records] == ["ios", "ios"]
+    assert all(b"ios-key" not in record.body for record in records)
+
+
+def test_the_write_key_of_the_header_wins_over_that_of_the_body(router):
+    router.post({**TRACK, "writeKey": "ios-key"})
+    assert router.stored()[0].source == "web"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "Basic",
+        "Basic ",
+        "Basic !!!",
+        "Basic /w==",
+        "Bearer web-key",
+        "web-key",
+    ],
+)
+def test_a_header_that_holds_no_key_leaves_it_to_the_body(router, header):
+    router.post({**TRACK, "writeKey": "ios-key"}, key=header)
+    assert router.stored()[0].source == "ios"
+    for key in ({}, {"writeKey": None}, {"writeKey": ""}, {"writeKey": ["ios-key"]}):
+        assert refusal(router.post, {**TRACK, **key}, key=header) == (
+            401,
+            "missing_write_key",
+            "give a write key: as the user of Basic authentication, "
+            "or as writeKey in the body",
+        )
+
+
+@pytest.mark.parametrize(
+    "key", ["nope", "web-key ", "WEB-KEY", "web-ke", "\ud83d", "é"]
+)
+def test_an_unknown_write_key_is_refused_and_not_repeated(router, key):
+    expected = (401, "invalid_write_key", "no source has this write key")
+    body = codec.dumps({**TRACK, "writeKey": "KEY"})
+    body = body.replace(b'"KEY"', json.dumps(key).encode())
+    assert refusal(router.post, body, key=None) == expected
+    assert refusal(router.batch, {"batch": []}, key=basic("nope")) == expected
+    assert router.stored() == []
+
+
+def test_a_source_that_is_switched_off_is_refused(router):
+    expected = (403, "source_disabled", "source old is disabled")
+    assert refusal(router.post, TRACK, key=basic("old-key")) == expected
+    assert refusal(router.batch, [], key=basic("old-key")) == expected
+
+
+# What is no request.
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"nonsense", b"\xff\xfe", b"{} {}", b"[" * 9]
+)
+def test_a_body_that_is_no_json_is_refused(router, body):
+    for call in (router.post, router.batch):
+        status, code, message = refusal(call, body)
+        assert (status, code) == (400, "invalid_json")
+        assert message.startswith("the body is no JSON: ")
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null", b"5", b'"text"', b"true"])
+def test_a_body_that_is_no_object_is_refused(router, body):
+    expected = (400, "invalid_body", "the body must be a JSON object")
+    assert refusal(router.post, body) == expected
+    assert refusal(router.acceptance.accept_batch, body, KEY) == expected
+
+
+@pytest.mark.parametrize("batch", [None, {}, "text", 5, {"0": TRACK}])
+def test_a_batch_without_a_list_is_refused(router, batch):
+    expected = (400, "invalid_body", 'expected {"batch": [event, ...]}')
+    assert refusal(router.batch, {"batch": batch}) == expected
+    assert refusal(router.batch, {"events": []}) == expected
+
+
+def test_nan_is_refused_as_what_it_is(router):
+    body = b'{"event":"e","userId":"u","properties":{"n":NaN}}'
+    assert refusal(router.post, body)[:2] == (400, "invalid_number")
+
+
+# Batches.
+
+
+def track(number, **more):
+    return {"type": "track", "event": f"e{number}", "userId": "u", **more}
+
+
+def test_a_batch_is_stored_in_its_order(router):
+    assert router.batch([track(n) for n in range(100)]) == {"success": True}
+    assert [r.event["event"] for r in router.stored()] == [f"e{n}" for n in range(100)]
+    assert len(router.grown) == 1
+
+
+def test_all_events_of_a_request_are_received_at_one_instant(tmp_path):
+    ticks = iter(range(100))
+    log = Log(tmp_path, 4, 10**9)
+    acceptance = Acceptance(
+        log, SOURCES, IngestSettings(), lambda grown: None, clock=lambda: next(ticks)
+    )
+    acceptance.accept_batch(codec.dumps({"batch": [track(1), track(2)]}), KEY)
+    received = {r.received_at for p in range(4) for r in log.read(p, 0, 9)}
+    log.close()
+    assert len(received) == 1
+
+
+def test_an_empty_batch_is_a_success(router):
+    assert router.batch([]) == {"success": True}
+    assert router.grown == []
+
+
+def test_a_batch_keeps_its_good_events_and_lists_the_bad(router):
+    answer = router.batch(
+        [
+            track(0),
+            {"type": "track", "userId": "u", "messageId": "m-1"},
+            "no object",
+            track(3),
+            {"type": "charge", "userId": "u"},
+            {"type": "page", "userId": {"no": "id"}, "messageId": 7},
+        ]
+    )
+    assert answer == {
+        "success": True,
+        "accepted": 2,
+        "rejected": [
+            {
+                "index": 1,
+                "messageId": "m-1",
+                "code": "event_not_defined",
+                "message": "a track call needs an event name",
+            },
+            {
+                "index": 2,
+                "messageId": None,
+                "code": "invalid_event",
+                "message": "an event must be a JSON object",
+            },
+            {
+                "index": 4,
+                "messageId": None,
+                "code": "unknown_type",
+                "message": "type must be one of identify, track, page, screen, group, "
+                "alias",
+            },
+            {
+                "index": 5,
+                "messageId": 7,
+                "code": "invalid_id",
+                "message": "userId must be text or a whole number",
+            },
+        ],
+    }
+    assert [record.event["event"] for record in router.stored()] == ["e0", "e3"]
+
+
+def test_a_batch_of_only_bad_events_is_answered_and_stores_nothing(router):
+    answer = router.batch([1, 2])
+    assert (answer["success"], answer["accepted"]) == (True, 0)
+    assert [item["index"] for item in answer["rejected"]] == [0, 1]
+    assert router.stored() == []
+    assert router.grown == []
+
+
+def test_events_inherit_from_their_batch(router):
+    router.batch(
+        {
+            "batch": [track(0, timestamp="2024-03-04T10:00:00Z", context={"a": 1})],
+            "context": {"a": 0, "b": 2},
+            "integrations": {"All": False},
+            "sentAt": "2024-03-04T10:00:05Z",
+        }
+    )
+    event = router.stored()[0].event
+    assert event["context"] == {"a": 1, "b": 2}
+    assert event["integrations"] == {"All": False}
+    assert event["timestamp"] == "2024-03-04T12:00:00.250Z"
+
+
+def test_half_an_emoji_in_an_id_costs_its_neighbours_nothing(router):
+    body = rb"""{"batch": [
+        {"type": "track", "event": "before", "userId": "u"},
+        {"type": "track", "event": "cut", "userId": "\ud83d", "messageId": "\ude00"},
+        {"type": "track", "event": "after", "userId": "u"}
+    ]}"""
+    assert router.batch(body)["success"] is True
+    names = {record.event["event"] for record in router.stored()}
+    assert {"before", "after"} <= names
+
+
+@pytest.mark.parametrize("message_id", [b"NaN", b"Infinity", b'"\\ud83d"', b"[]"])
+def test_what_a_batch_is_answered_is_json(router, message_id):
+    answer = router.batch(b'{"batch": [{"messageId": %s}]}' % message_id)
+    assert codec.loads(codec.dumps(answer))["rejected"][0]["index"] == 0
+
+
+# Limits.
+
+
+def padded(size, **more):
+    """A body of that many bytes in all."""
+    content = {**TRACK, **more, "pad": ""}
+    content["pad"] = "x" * (size - len(codec.dumps(content)))
+    return content
+
+
+def stored_size(router, content):
+    router.post(content)
+    return len(router.stored()[-1].body)
+
+
+def test_an_event_may_be_as_large_as_the_limit_and_no_larger(limited):
+    size = len(codec.dumps({**TRACK, "pad": "é" * 400}))
+    assert limited(max_event=size).post({**TRACK, "pad": "é" * 400})
+    router = limited(max_event=size - 1)
+    before = len(router.stored())
+    assert refusal(router.post, {**TRACK, "pad": "é" * 400}) == (
+        400,
+        "event_too_large",
+        f"{size} bytes, at most {size - 1}",
+    )
+    assert len(router.stored()) == before
+
+
+def test_an_event_of_32_kib_as_its_client_counts_is_taken(router):
+    content = padded(32 * 1024)
+    assert len(codec.dumps(content)) == 32 * 1024
+    assert router.post(content) == {"success": True}
+
+
+def test_an_event_that_is_too_large_costs_its_neighbours_nothing(limited):
+    router = limited(max_event=1000)
+    answer = router.batch([track(0), track(1, pad="x" * 1000), track(2)])
+    assert answer["accepted"] == 2
+    (rejected,) = answer["rejected"]
+    assert (rejected["index"], rejected["code"]) == (1, "event_too_large")
+    assert [record.event["event"] for record in router.stored()] == ["e0", "e2"]
+
+
+def test_a_request_may_be_as_large_as_the_limit_and_no_larger(limited):
+    router = limited(max_batch=5000)
+    expected = (400, "payload_too_large", "at most 5000 bytes in one request")
+    assert router.post(padded(5000)) == {"success": True}
+    assert refusal(router.post, padded(5001)) == expected
+    assert router.batch(padded(5000, batch=[])) == {"success": True}
+    assert refusal(router.batch, padded(5001, batch=[])) == expected
+
+
+def test_a_batch_may_have_as_many_events_as_the_limit_and_no_more(limited):
+    router = limited(max_batch_events=3)
+    assert router.batch([track(n) for n in range(3)]) == {"success": True}
+    assert refusal(router.batch, [track(n) for n in range(4)]) == (
+        400,
+        "too_many_events",
+        "4 events, at most 3: send them in several requests",
+    )
+    assert len(router.stored()) == 3
+
+
+# A disk that does not take it.
+
+UNAVAILABLE = (503, "unavailable", "events cannot be stored now; send them again")
+
+
+def unavailable(call, *arguments):
+    with pytest.raises(Refused) as raised:
+        call(*arguments)
+    assert raised.value.retry_after == 5
+    error = raised.value
+    assert (error.status, error.code, error.message) == UNAVAILABLE
+
+
+def test_a_log_that_is_full_is_to_be_tried_again(limited):
+    router = limited(max_disk=1)
+    assert router.post(TRACK)
+    unavailable(router.post, TRACK)
+    unavailable(router.batch, [track(1)])
+    assert len(router.stored()) == 1
+    assert len(router.grown) == 1
+
+
+def test_a_log_that_cannot_be_opened_is_to_be_tried_again_and_recovers(tmp_path):
+    (tmp_path / "data").write_text("a file in the place of the folder")
+    router = Router(tmp_path / "data")
+    unavailable(router.post, TRACK)
+    unavailable(router.batch, [track(1)])
+    assert router.grown == []
+    (tmp_path / "data").unlink()
+    assert router.post(TRACK) == {"success": True}
+    assert len(router.stored()) == 1
+    router.log.close()
+
+
+def test_a_log_that_is_no_database_is_to_be_tried_again(tmp_path):
+    (tmp_path / "log.db").write_bytes(b"no database, " * 1000)
+    router = Router(tmp_path)
+    unavailable(router.post, TRACK)
+    router.log.close()
+
+
+def test_a_batch_of_nothing_good_does_not_need_the_disk(tmp_path):
+    (tmp_path / "data").write_text("a file in the place of the folder")
+    router = Router(tmp_path / "data")
+    assert router.batch([])["success"]
+    assert router.batch([5])["accepted"] == 0
+
+
+ON_A_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+
+sys.path.insert(0, "tests")
+from test_acceptance import TRACK, Router, track, unavailable
+
+router = Router(Path(sys.argv[1]))
+router.post(TRACK)
+large = [track(n, pad="x" * 3000) for n in range(100)]
+resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, resource.RLIM_INFINITY))
+unavailable(router.batch, large)
+assert len(router.grown) == 1, router.grown
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+assert len(router.stored()) == 1, len(router.stored())
+assert router.batch(large) == {"success": True}
+assert len(router.stored()) == 101, len(router.stored())
+print("recovered")
+"""
+
+
+def test_a_disk_that_fills_up_stores_nothing_of_a_batch_and_recovers(tmp_path):
+    command = [sys.executable, "-c", ON_A_FULL_DISK, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "recovered\n", done.stderr
+
+
+# Any bytes.
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["batch", "type", "userId", "event", "messageId", "sentAt"])
+            | st.text(max_size=4),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=15,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.binary(max_size=40) | JSON.map(lambda value: json.dumps(value).encode()),
+    st.none() | st.just(KEY) | st.text(max_size=12),
+)
+def test_any_body_and_any_header_are_answered_or_refused(router, body, header):
+    before = len(router.stored())
+    for accept in (
+        lambda: router.acceptance.accept_one("page", body, header),
+        lambda: router.acceptance.accept_batch(body, header),
+    ):
+        try:
+            status = 200 if codec.dumps(accept()) else None
+        except Refused as error:
+            status = error.status
+        assert status in (200, 400, 401, 403)
+    assert len(router.stored()) >= before
