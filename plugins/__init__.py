@@ -1,0 +1,1 @@
+"""The plugins that come with the router: one module or folder each."""

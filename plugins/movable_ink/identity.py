@@ -1,0 +1,79 @@
+"""Who an event is of: the identifier that Movable Ink knows, and the anonymous id."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from router import Rejected
+from router.hookspecs import Event
+from router.requirements import lookup
+
+from .options import Options
+from .values import text
+
+ANONYMOUS_ID = "anonymousId"
+USER_IDS = (
+    "userId",
+    "traits.userId",
+    "traits.id",
+    "context.traits.userId",
+    "context.traits.id",
+)
+
+# Never `properties.email`: the address of a gift's recipient would take over the
+# profile of the one who gives.
+EMAILS = ("traits.email", "context.traits.email")
+
+
+@dataclass(frozen=True)
+class Person:
+    """The ids of an event, at least one of them."""
+
+    user_id: str | None
+    anonymous_id: str | None
+
+
+def who(event: Event, settings: Options) -> Person:
+    """The person that the event is of; raises Rejected when it names none."""
+    person = Person(_user_id(event, settings), text(event.get(ANONYMOUS_ID)))
+    if person.user_id is None and person.anonymous_id is None:
+        raise Rejected("missing identity: needs userId, traits.email or anonymousId")
+    return person
+
+
+def _user_id(event: Event, settings: Options) -> str | None:
+    by_id = (text(lookup(event, path)) for path in USER_IDS)
+    if settings.identifier == "user_id":
+        return _first([*by_id, *_emails(event, _as_it_is)])
+    return _first([*_emails(event, FORMS[settings.identifier]), *by_id])
+
+
+def _emails(event: Event, form: Callable[[str], str]) -> Iterable[str]:
+    for path in EMAILS:
+        found = lookup(event, path)
+        if isinstance(found, str) and found.strip():
+            yield form(found.strip())
+
+
+def _first(found: Iterable[str | None]) -> str | None:
+    return next((one for one in found if one), None)
+
+
+def _as_it_is(email: str) -> str:
+    return email
+
+
+def _hashed(algorithm: Callable[..., Any]) -> Callable[[str], str]:
+    def form(email: str) -> str:
+        data = email.lower().encode(errors="replace")
+        return str(algorithm(data, usedforsecurity=False).hexdigest())
+
+    return form
+
+
+FORMS = {
+    "email": _as_it_is,
+    "email_sha256": _hashed(hashlib.sha256),
+    "email_md5": _hashed(hashlib.md5),
+}

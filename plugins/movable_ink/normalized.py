@@ -1,0 +1,214 @@
+"""The payload in one form, in snake_case, whatever the client called things.
+
+What an event has beyond the known properties goes into `meta`; what is absent is
+left out.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from router.hookspecs import Event
+from router.requirements import is_absent, lookup
+
+from . import fallbacks
+from .ecommerce import LIST_EVENTS, ORDER, PRODUCT_EVENTS, SEARCH, VIEWED, plain
+from .identity import Person
+from .moments import when
+from .options import Options
+from .values import (
+    absolute_url,
+    categories,
+    currency,
+    number,
+    present,
+    quantity,
+    searched,
+    text,
+)
+
+
+def normalized(
+    event: Event, name: str | None, person: Person, settings: Options
+) -> dict[str, Any]:
+    """name: the track event's, as `mapping.recognise` gives it."""
+    return present(
+        {
+            "type": "identify" if name is None else "track",
+            "event": None if name is None else spelt(name, settings),
+            "event_id": text(event.get("messageId")),
+            "user_id": person.user_id,
+            "anonymous_id": person.anonymous_id,
+            "timestamp": when(event, settings),
+            "timezone": _timezone(event),
+            "traits": _traits(event) if name is None else None,
+            "properties": None if name is None else _properties(event, name, settings),
+        }
+    )
+
+
+def spelt(name: str, settings: Options) -> str:
+    """The name as it is sent."""
+    if isinstance(settings.event_names, dict):
+        return settings.event_names.get(plain(name), name)
+    if settings.event_names == "snake":
+        return "_".join(name.lower().split())
+    return name
+
+
+class Left:
+    """Properties that have not been used yet."""
+
+    def __init__(self, properties: Mapping[str, Any]) -> None:
+        self._left = dict(properties)
+
+    def take(self, read: Callable[[Any], Any], *names: str) -> Any:
+        """The first of the named properties that can be read so; it is used up."""
+        for name in names:
+            value = read(self._left.get(name))
+            if value is not None:
+                del self._left[name]
+                return value
+        return None
+
+    def peek(self, read: Callable[[Any], Any], name: str) -> Any:
+        """The property, left where it is."""
+        return read(self._left.get(name))
+
+    def meta(self) -> dict[str, Any] | None:
+        """All that is left, with the members of `meta` and `metadata` beside it."""
+        inner = [self.take(_object, name) or {} for name in ("metadata", "meta")]
+        merged = {**inner[0], **inner[1], **self._left}
+        return {n: v for n, v in merged.items() if not is_absent(v)} or None
+
+
+@dataclass(frozen=True)
+class View:
+    """A track event on its way into one of the shapes below.
+
+    The shapes read in the order written, and a property is used once: `sku` is there
+    beside `id` only where it is not the id.
+    """
+
+    event: Event
+    name: str
+    settings: Options
+    left: Left
+
+    def product(self) -> dict[str, Any]:
+        left = self.left
+        return {
+            "id": left.take(text, *self._product_ids()),
+            "sku": left.take(text, "sku"),
+            "title": left.take(text, "name", "title"),
+            "price": left.take(number, "price"),
+            "currency": left.take(currency, "currency"),
+            "url": self._url(),
+            "image_url": left.take(text, "image_url"),
+            "categories": left.take(categories, "categories") or self._category(),
+            **(self._in_cart() if self.name != VIEWED else {}),
+        }
+
+    def listing(self) -> dict[str, Any]:
+        left = self.left
+        first = (left.peek(categories, "categories") or [{}])[0]
+        return {
+            "id": left.take(text, "category_id", "list_id")
+            or first.get("id")
+            or left.take(text, "id")
+            or left.peek(text, "category"),
+            "title": left.take(text, "category", "name", "title") or first.get("title"),
+            "url": left.take(text, "url")
+            or first.get("url")
+            or fallbacks.page_url(self.event, self.settings),
+            "products": left.take(self._items, "products"),
+        }
+
+    def search(self) -> dict[str, Any]:
+        return {
+            "query": self.left.take(searched, "query"),
+            "url": self.left.take(text, "url"),
+        }
+
+    def order(self) -> dict[str, Any]:
+        left = self.left
+        total = left.take(number, "total")
+        if total is None:
+            total = fallbacks.total(self.event.get("properties"), self.settings)
+        revenue = left.take(number, "revenue")
+        return {
+            "order_id": left.take(text, "order_id"),
+            "total": total,
+            "revenue": total if revenue is None else revenue,
+            "currency": left.take(currency, "currency"),
+            "products": left.take(self._items, "products"),
+        }
+
+    def _items(self, products: Any) -> list[dict[str, Any]] | None:
+        if not isinstance(products, list):
+            return None
+        return [self._item(one) for one in products if isinstance(one, Mapping)] or None
+
+    def _item(self, product: Mapping[str, Any]) -> dict[str, Any]:
+        left = Left(product)
+        item = {
+            "id": left.take(text, *self._product_ids()),
+            "sku": left.take(text, "sku"),
+            "title": left.take(text, "name", "title"),
+            "price": left.take(number, "price"),
+            "quantity": left.take(quantity, "quantity"),
+            "url": left.take(text, "url"),
+        }
+        return present({**item, "meta": left.meta()})
+
+    def _product_ids(self) -> tuple[str, ...]:
+        """The same order for every event, so that orders join product views."""
+        first = self.settings.product_id_source
+        return (first, "sku" if first == "product_id" else "product_id", "id")
+
+    def _in_cart(self) -> dict[str, Any]:
+        return {
+            "quantity": self.left.take(quantity, "quantity"),
+            "cart_id": self.left.take(text, "cart_id"),
+        }
+
+    def _category(self) -> list[dict[str, str]] | None:
+        found = self.left.take(text, "category")
+        return [{"id": found}] if found else None
+
+    def _url(self) -> Any:
+        found = self.left.take(absolute_url, "url")
+        if not found and self.name == VIEWED:
+            found = fallbacks.page_url(self.event, self.settings)
+        return found or self.left.take(text, "url")
+
+
+SHAPES: dict[str, Callable[[View], dict[str, Any]]] = {
+    **dict.fromkeys(PRODUCT_EVENTS, View.product),
+    **dict.fromkeys(LIST_EVENTS, View.listing),
+    SEARCH: View.search,
+    ORDER: View.order,
+}
+
+
+def _properties(event: Event, name: str, settings: Options) -> dict[str, Any] | None:
+    properties = _object(event.get("properties"))
+    if name not in SHAPES:
+        return properties
+    left = Left(properties or {})
+    shaped = SHAPES[name](View(event, name, settings, left))
+    return present({**shaped, "meta": left.meta()})
+
+
+def _timezone(event: Event) -> str | None:
+    paths = ("context.timezone", "properties.timezone")
+    found = (lookup(event, path) for path in paths)
+    return next((one for one in found if isinstance(one, str) and one.strip()), None)
+
+
+def _traits(event: Event) -> dict[str, Any] | None:
+    return _object(event.get("traits")) or _object(lookup(event, "context.traits"))
+
+
+def _object(value: Any) -> dict[str, Any] | None:
+    return dict(value) if isinstance(value, Mapping) and value else None
