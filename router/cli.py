@@ -1,0 +1,304 @@
+"""The `router` command. Each command reads conf.d, asks, and prints: a table for people
+or, with --json, data. It exits with 0; 1 when it found something; 2 for wrong use."""
+
+import functools
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import requests
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from router import codec, config, plugins, reports
+from router.app import at_log, check_partitions, log_to_stderr, settle
+from router.config import Config
+from router.delivery import Lanes
+from router.errors import ConfigError, RouterError
+from router.explain import explain_file, explain_record, read_events
+from router.gate import Surroundings
+
+SEND_EVENTS = 100
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+ONLY_DESTINATION = click.option("--destination", "-d", help="Only this one.")
+WORDS = {"True": "yes", "False": "no", "None": "-", "": "-"}
+
+Load = Callable[[], Config]
+# What a command found: data to print, and whether it is worth an exit status of 1.
+Found = tuple[Any, bool]
+
+
+class Commands(click.Group):
+    """Prints what the router raises on purpose, and exits with 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RouterError as error:
+            raise click.ClickException(str(error)) from None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--conf", type=click.Path(path_type=Path), help="Instead of conf.d.")
+@click.version_option(package_name="event-router")
+@click.pass_context
+def main(ctx: click.Context, conf: Path | None) -> None:
+    """Takes customer events in, and delivers them. `gunicorn router` runs it.
+
+    The configuration is in conf.d, or where ROUTER_CONF says.
+    """
+    ctx.obj = functools.cache(lambda: config.load(conf))
+
+
+@main.group("dead-letters")
+def dead_letters() -> None:
+    """The deliveries that were given up."""
+
+
+def show(value: Any) -> None:
+    """Prints data for people: rows as a table, members a line each."""
+    if isinstance(value, list) and value and isinstance(value[0], Mapping):
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for name in value[0]:
+            table.add_column(name, overflow="fold")
+        for row in value:
+            table.add_row(*map(_words, row.values()))
+        Console(markup=False, highlight=False).print(table)
+    elif isinstance(value, Mapping):
+        for key, member in value.items():
+            if isinstance(member, list) and member:
+                click.echo(f"{key}:")
+                show(member)
+            else:
+                click.echo(f"{key}: {_words(member)}")
+    else:
+        click.echo("\n".join(f"  {one}" for one in value) or "none")
+
+
+def show_explained(rows: Sequence[Mapping[str, Any]]) -> None:
+    for row in rows:
+        now = f"; now: {row['state']}" if "state" in row else ""
+        place = row["destination"] or "not accepted"
+        line = f"{place}: {row['outcome']} ({row['code']}) {row['reason']}"
+        click.echo("\n  ".join([line.rstrip() + now, *row["problems"]]))
+        for request in row.get("requests", ()):
+            headers = [f"{name}: {value}" for name, value in request["headers"].items()]
+            start = f"{request['method']} {request['url']}"
+            lines = [start, *headers, "", request["body"]]
+            click.echo("\n".join(f"  {one}" for one in lines) + "\n")
+        if "payload" in row:
+            click.echo(f"  {codec.dumps(row['payload']).decode()}")
+
+
+def show_status(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The numbers as a table, and below it what is to be said of them."""
+    names = ("destination", "state", "accepted", "delivered", "skipped", "dead")
+    show([{name: _total(row[name]) for name in (*names, "pending")} for row in rows])
+    for row in rows:
+        place = row["destination"]
+        for name in ("skipped", "dead"):
+            if row[name]:
+                click.echo(f"{place}: {name}: {_words(row[name])}")
+        for hold in row["holds"]:
+            lane = "" if hold["partition"] is None else f"/{hold['partition']}"
+            click.echo(
+                f"{place}{lane}: {hold['kind']} since {hold['since']}: "
+                f"{hold['reason']}; tried again at {hold['nextProbe']}"
+            )
+        if row["oldestPendingSeconds"]:
+            seconds = row["oldestPendingSeconds"]
+            click.echo(f"{place}: the oldest event waits for {seconds} s")
+
+
+def reports_on(
+    name: str, group: click.Group = main, show: Callable[[Any], None] = show
+) -> Callable[[Callable[..., Found]], Any]:
+    """Makes a function that finds something into a command that prints it."""
+
+    def decorate(find: Callable[..., Found]) -> Any:
+        def command(load: Load, /, *, as_json: bool, **options: Any) -> None:
+            data, found = find(load, **options)
+            if as_json:
+                click.echo(codec.dumps(data, indent=2).decode())
+            else:
+                show(data)
+            if found:
+                raise SystemExit(1)
+
+        functools.update_wrapper(command, find)
+        return group.command(name)(JSON(click.pass_obj(command)))
+
+    return decorate
+
+
+@reports_on("check")
+def check(load: Load) -> Found:
+    """Check the configuration and the plugins, and tell what would run."""
+    try:
+        found = load()
+    except ConfigError as error:
+        return {"ok": False, "problems": error.problems}, True
+    return {"ok": True, "problems": [], **reports.configured(found)}, False
+
+
+@reports_on("plugins")
+@click.argument("name", required=False)
+def plugins_(load: Load, name: str | None) -> Found:
+    """List the plugins that are installed, or show one of them."""
+    try:
+        known = plugins.find(load().router.plugin_dirs)
+    except ConfigError:  # what is in plugins/ and installed is still worth a look
+        known = plugins.find()
+    if name is not None:
+        return reports.plugin_page(name, known), False
+    rows = [{"plugin": one.name, "where": one.origin} for one in known.values()]
+    return rows, False
+
+
+@reports_on("explain", show=show_explained)
+@click.argument("what", default="-", metavar="[FILE|MESSAGE_ID]")
+@ONLY_DESTINATION
+@click.option("--source", help="As if sent by this source; by default the first.")
+def explain(
+    load: Load, what: str, destination: str | None, source: str | None
+) -> Found:
+    """Show what each destination would get of an event, or why not.
+
+    FILE holds one event, a list or a batch of them, or one a line; - is standard
+    input. Anything else is looked up in the log as a message id.
+    """
+    found = load()
+    chosen = [d for n, d in found.destinations.items() if destination in (None, n)]
+    if not chosen:
+        names = ", ".join(found.destinations) or "none"
+        raise click.UsageError(f"no such destination is enabled; there are: {names}")
+    if what == "-" or Path(what).exists():
+        with click.open_file(what, "rb") as file:
+            sent = read_events(file.read())
+        rows = explain_file(chosen, sent, source or next(iter(found.sources)))
+    else:
+        shared = _existing_log(found)
+        record = shared.log.find(what)
+        if record is None:
+            raise click.ClickException(f"no file and no message id of the log: {what}")
+        rows = explain_record(chosen, record, shared.ledger)
+    return rows, any(row["outcome"] in ("dead", "refused") for row in rows)
+
+
+@reports_on("send")
+@click.argument("file", default="-", type=click.File("rb"))
+@click.option("--url", help="By default http://127.0.0.1, at $PORT or 8000.")
+@click.option("--write-key", help="By default that of the first source.")
+def send(load: Load, file: Any, url: str | None, write_key: str | None) -> Found:
+    """Send the events of a file to a running router."""
+    first = next(iter(load().sources.values()))
+    key = write_key or first.write_key.get_secret_value()
+    base = url or f"http://127.0.0.1:{os.environ.get('PORT', '8000')}"
+    found = [raw for raw, _ in read_events(file.read())]
+    rejected: list[dict[str, Any]] = []
+    starts = range(0, len(found), SEND_EVENTS)
+    progress = Console(stderr=True)
+    for start in track(starts, "sending", console=progress, disable=len(starts) < 10):
+        answer = _post(f"{base}/v1/batch", found[start : start + SEND_EVENTS], key)
+        bad = answer.get("rejected", ())
+        rejected += [{**one, "index": one["index"] + start} for one in bad]
+    accepted = len(found) - len(rejected)
+    return {"accepted": accepted, "rejected": rejected}, bool(rejected)
+
+
+@reports_on("status", show=show_status)
+def status(load: Load) -> Found:
+    """Show how each destination is doing; exits with 1 when one is held."""
+    found = load()
+    rows = reports.statuses(found, _existing_log(found))
+    return rows, any(row["state"] == "held" for row in rows)
+
+
+@reports_on("ledger")
+def ledger(load: Load) -> Found:
+    """Show that every event is accounted for; exits with 1 when one is not."""
+    shared = _existing_log(load())
+    rows = [reports.balances(shared, name) for name in shared.ledger.destinations()]
+    return rows, not all(row["balanced"] for row in rows)
+
+
+@reports_on("list", dead_letters)
+@ONLY_DESTINATION
+@click.option("--limit", default=100, show_default=True, help="How many, newest first.")
+def list_letters(load: Load, destination: str | None, limit: int) -> Found:
+    """List them, newest first."""
+    found = _existing_log(load()).ledger.dead_letters(destination, limit=limit)
+    return [reports.letter(one) for one in found], False
+
+
+@reports_on("show", dead_letters)
+@click.argument("letter_id", type=int, metavar="ID")
+@click.option("--event", "with_event", is_flag=True, help="Show the event, too.")
+def show_letter(load: Load, letter_id: int, *, with_event: bool) -> Found:
+    """Show one: what it lacks, and what the partner answered."""
+    found = _existing_log(load()).ledger.dead_letters(letter_id=letter_id)
+    if not found:
+        raise click.ClickException(f"there is no dead letter {letter_id}")
+    (letter,) = found
+    more = {"event": letter.event} if with_event else {}
+    return reports.letter(letter) | {"detail": letter.detail} | more, False
+
+
+@main.command()
+@click.pass_obj
+def deliver(load: Load) -> None:
+    """Run lanes without HTTP, until SIGTERM; for `deliver = false` in the workers."""
+    log_to_stderr()
+    found = load()
+    shared = at_log(found)
+    settle(found, shared)
+    lanes = Lanes(found.destinations.values(), shared, found.router.data_dir)
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    lanes.start()
+    ended.wait()
+    lanes.stop()
+
+
+def _existing_log(found: Config) -> Surroundings:
+    """The log, which no command but `deliver` makes; raises ConfigError."""
+    shared = at_log(found)
+    if not shared.log.path.exists():
+        raise click.ClickException(
+            f"there is no log at {shared.log.path.resolve()}: has the router run "
+            "here? data_dir counts from the working directory"
+        )
+    check_partitions(found, shared)
+    return shared
+
+
+def _post(url: str, batch: Sequence[Any], key: str) -> Mapping[str, Any]:
+    try:
+        body = codec.dumps({"batch": batch})
+        response = requests.post(url, data=body, auth=(key, ""), timeout=30)
+        answer: Mapping[str, Any] = response.json()
+    except (requests.RequestException, ValueError) as error:
+        name = type(error).__name__
+        raise click.ClickException(f"{url}: no router answers there ({name})") from None
+    if not response.ok:
+        code, message = answer.get("code"), answer.get("message")
+        raise click.ClickException(f"{url}: {code}: {message}")
+    return answer
+
+
+def _total(value: Any) -> Any:
+    return sum(value.values()) if isinstance(value, Mapping) else value
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_words(item)}" for key, item in value.items()) or "-"
+    if isinstance(value, list):
+        return "; ".join(map(_words, value)) or "-"
+    return WORDS.get(str(value), str(value))

@@ -1,0 +1,176 @@
+"""What each destination would get of an event, byte for byte, or why not.
+
+The same code runs as in a lane, up to the network: there an adapter notes the request
+instead of sending it.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from pydantic import SecretStr
+from requests.adapters import BaseAdapter
+
+from router import codec
+from router.destination import Delivery, Destination, settled
+from router.errors import InvalidEvent, Unreadable
+from router.events import accept, new_id
+from router.ledger import Ledger
+from router.log import Record
+from router.settings import DestinationSettings
+from router.timestamps import parse
+
+# An event as it stands in a file, and the batch around it.
+Sent = tuple[Any, Mapping[str, Any]]
+
+MASK = "***"
+# A secret shorter than this may stand in a body by chance.
+SHORTEST_IN_BODY = 8
+
+
+class Notebook(BaseAdapter):
+    """Notes requests, and answers each with an empty 200."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[requests.PreparedRequest] = []
+
+    def send(self, request: Any, *args: Any, **options: Any) -> requests.Response:
+        self.requests.append(request)
+        response = requests.Response()
+        response.status_code, response._content = 200, b"{}"
+        response.request, response.url = request, request.url
+        return response
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def read_events(text: bytes) -> Iterator[Sent]:
+    """Each event of a file, with the batch around it; raises Unreadable."""
+    try:
+        content = codec.loads(text)
+    except ValueError:
+        content = [_loads_line(*line) for line in enumerate(text.splitlines(), 1)]
+    envelope = content if isinstance(content, dict) and "batch" in content else {}
+    found = envelope.get("batch", content)
+    for raw in found if isinstance(found, list) else [found]:
+        yield raw, envelope
+
+
+def explain_file(
+    destinations: Sequence[Destination], sent: Iterable[Sent], source: str
+) -> list[dict[str, Any]]:
+    """The outcomes of events as if this source sent them; received when they say so,
+    or else now."""
+    rows = []
+    for raw, envelope in sent:
+        fields = raw if isinstance(raw, dict) else {}
+        said = parse(fields.get("receivedAt"))
+        received_at = int(time.time() * 1000) if said is None else said
+        try:
+            event = accept(raw, source, received_at, new_id, None, envelope)
+        except InvalidEvent as error:
+            rows.append(_outcome(None, fields.get("messageId"), "refused", error))
+        else:
+            record = Record(0, 0, *event.columns())
+            rows += [explain(destination, record) for destination in destinations]
+    return rows
+
+
+def explain_record(
+    destinations: Sequence[Destination], record: Record, ledger: Ledger
+) -> list[dict[str, Any]]:
+    """The outcomes of an event of the log, and where it stands with each."""
+    return [
+        explain(one, record) | {"state": state(one.name, record, ledger)}
+        for one in destinations
+    ]
+
+
+def explain(destination: Destination, record: Record) -> dict[str, Any]:
+    """The outcome for one event, with the request if one would be made."""
+    delivery = destination.prepare(record)
+    shown: dict[str, Any] = {}
+    if delivery.state is None:
+        delivery, shown = _rehearsed(destination, delivery)
+    outcome = delivery.state or "deliver"
+    return _outcome(destination.name, record.message_id, outcome, delivery) | shown
+
+
+def state(destination: str, record: Record, ledger: Ledger) -> str:
+    """Where an event of the log stands with a destination now."""
+    start, offset = ledger.offsets(destination).get(record.partition, (0, 0))
+    if record.offset < start:
+        return "before its start"
+    if record.offset >= offset:
+        return "pending"
+    letters = ledger.dead_letters(destination, message_id=record.message_id)
+    return "dead" if letters else "passed"
+
+
+def _loads_line(number: int, line: bytes) -> Any:
+    try:
+        return codec.loads(line)
+    except ValueError as error:
+        raise Unreadable(f"line {number} is no JSON: {error}") from None
+
+
+def _outcome(
+    destination: str | None, message_id: Any, outcome: str, why: Any
+) -> dict[str, Any]:
+    return {
+        "destination": destination,
+        "messageId": message_id,
+        "outcome": outcome,
+        "code": why.code or outcome,
+        "reason": why.reason,
+        "problems": list(getattr(why, "problems", ())),
+    }
+
+
+def _rehearsed(
+    destination: Destination, delivery: Delivery
+) -> tuple[Delivery, dict[str, Any]]:
+    client = destination.connect()
+    if not isinstance(client, requests.Session):
+        return delivery, {"payload": delivery.payload}
+    notebook = Notebook()
+    for scheme in ("http://", "https://"):
+        client.mount(scheme, notebook)
+    try:
+        destination.deliver([delivery], client)
+    except Exception as error:
+        return settled(delivery, error), {}
+    secrets = _secrets(destination.settings)
+    return delivery, {"requests": [_shown(one, secrets) for one in notebook.requests]}
+
+
+def _shown(request: requests.PreparedRequest, secrets: list[str]) -> dict[str, Any]:
+    sent = request.body or b""
+    text = sent.decode(errors="replace") if isinstance(sent, bytes) else sent
+    headers = {name: _masked(str(v), secrets) for name, v in request.headers.items()}
+    if "Authorization" in headers:
+        headers["Authorization"] = MASK
+    url = _masked(str(request.url), secrets)
+    body = _masked(text, [one for one in secrets if len(one) >= SHORTEST_IN_BODY])
+    return {"method": request.method, "url": url, "headers": headers, "body": body}
+
+
+def _secrets(settings: DestinationSettings) -> list[str]:
+    """Every secret that is set, the longest first."""
+    values = (getattr(settings, name) for name in type(settings).model_fields)
+    found = [v.get_secret_value() for v in values if isinstance(v, SecretStr)]
+    return sorted(filter(None, found), key=len, reverse=True)
+
+
+def _masked(text: str, secrets: list[str]) -> str:
+    for secret in secrets:
+        address = urlsplit(secret)
+        host = address.netloc.rpartition("@")[2]
+        # Of a secret address the host is worth showing.
+        hidden = f"{address.scheme}://{host}/{MASK}" if host else MASK
+        text = text.replace(secret, hidden)
+    return text

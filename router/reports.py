@@ -1,0 +1,138 @@
+"""What the commands tell of the configuration and the running system, as plain data."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import ujson
+
+from router.config import Config
+from router.events import TYPES
+from router.gate import SERIOUS, Surroundings
+from router.ledger import DeadLetter
+from router.plugins import Found, manager
+from router.timestamps import format_iso
+from router.wakeup import count_workers
+
+
+def configured(config: Config) -> dict[str, list[dict[str, Any]]]:
+    """The sources and destinations of conf.d."""
+    known: dict[str, Any] = {**config.destinations, **config.disabled}
+    return {
+        "sources": [
+            {"source": name, "enabled": one.enabled}
+            for name, one in config.sources.items()
+        ],
+        "destinations": [
+            {"destination": n, "plugin": d.plugin, "enabled": n in config.destinations}
+            for n, d in known.items()
+        ],
+    }
+
+
+def plugin_page(name: str, known: Mapping[str, Found]) -> dict[str, Any]:
+    """What a plugin takes, its settings, and what it requires; raises PluginError."""
+    hook = manager(name, known).hook
+    model = hook.settings()
+    needed = hook.requirements(settings=model.model_construct(plugin=name))
+    return {
+        "plugin": name,
+        "where": known[name].origin,
+        "types": [kind for kind in TYPES if getattr(hook, kind).get_hookimpls()],
+        "settings": [
+            {
+                "key": key,
+                "default": "required"
+                if field.is_required()
+                else ujson.dumps(field.get_default(), default=str),
+                "description": field.description or "",
+            }
+            for key, field in model.model_fields.items()
+        ],
+        "requirements": [
+            {"event": event, "requires": [one.words for one in requirements]}
+            for event, requirements in needed.items()
+        ],
+    }
+
+
+def balances(shared: Surroundings, destination: str) -> dict[str, Any]:
+    """One destination's account: accepted = delivered + skipped + dead + pending.
+
+    `balanced` is false when what it passed is not what it has counted.
+    """
+    offsets, counts = shared.ledger.balance(destination)
+    heads = shared.log.heads()
+    passed = sum(offset - start for start, offset in offsets.values())
+    pending = sum(heads.get(n, offset) - offset for n, (_, offset) in offsets.items())
+
+    def of(wanted: str) -> dict[str, int]:
+        return {c: n for (state, c), n in sorted(counts.items()) if state == wanted}
+
+    return {
+        "destination": destination,
+        "accepted": passed + pending,
+        "delivered": sum(of("delivered").values()),
+        "skipped": of("skipped"),
+        "dead": of("dead"),
+        "pending": pending,
+        "balanced": passed == sum(counts.values()),
+    }
+
+
+def statuses(config: Config, shared: Surroundings) -> list[dict[str, Any]]:
+    """Every destination that is configured or was, and how it is doing."""
+    known = [*config.destinations, *config.disabled, *shared.ledger.destinations()]
+    return [_status(config, shared, name) for name in dict.fromkeys(known)]
+
+
+def letter(found: DeadLetter) -> dict[str, Any]:
+    """A dead letter, without what the partner said and the customer's event."""
+    return {
+        "id": found.id,
+        "destination": found.destination,
+        "messageId": found.message_id,
+        "source": found.source,
+        "code": found.code,
+        "reason": found.reason,
+        "problems": list(found.problems),
+        "attempts": found.attempts,
+        "diedAt": format_iso(found.died_at),
+    }
+
+
+def _status(config: Config, shared: Surroundings, name: str) -> dict[str, Any]:
+    holds = [
+        {
+            "kind": hold.kind,
+            "reason": hold.reason,
+            "since": format_iso(int(hold.since * 1000)),
+            "nextProbe": format_iso(int(hold.until * 1000)),
+            "partition": None if hold.partition < 0 else hold.partition,
+        }
+        for hold in shared.ledger.holds(name)
+    ]
+    kinds = {hold["kind"] for hold in holds}
+    if name not in config.destinations:
+        state = "disabled" if name in config.disabled else "removed"
+    elif not count_workers(config.router.data_dir):
+        state = "stopped"
+    elif not shared.ledger.offsets(name):
+        state = "not started"
+    else:
+        state = "held" if kinds & set(SERIOUS) else "retrying" if kinds else "running"
+    oldest = _oldest_pending(shared, name)
+    return balances(shared, name) | {
+        "state": state,
+        "oldestPendingSeconds": oldest,
+        "holds": holds,
+    }
+
+
+def _oldest_pending(shared: Surroundings, name: str) -> float | None:
+    first = [
+        records[0].received_at
+        for partition, (_, offset) in shared.ledger.offsets(name).items()
+        if (records := shared.log.read(partition, offset, 1))
+    ]
+    return round(time.time() - min(first) / 1000, 3) if first else None

@@ -1,0 +1,172 @@
+"""The `router` commands against a real log and a running router."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from typing import Any
+
+import requests
+from conftest import CONF, Router, eventually
+
+
+def viewed(number: int, **properties: Any) -> dict[str, Any]:
+    product = {"sku": "S1", "url": "https://shop.example/p"}
+    return {"type": "track", "event": "Product Viewed", "anonymousId": f"u{number % 3}",
+            "messageId": f"m-{number}", "properties": product | properties}  # fmt: skip
+
+
+def write(router: Router, *events: Any) -> str:
+    file = router.directory / "events.jsonl"
+    file.write_text("\n".join(json.dumps(event) for event in events))
+    return str(file)
+
+
+def test_check_tells_what_would_run(router: Router) -> None:
+    found = router.json("check")
+    assert (found["ok"], found["problems"]) == (True, [])
+    assert found["sources"] == [{"source": "web", "enabled": True}]
+    assert [one["destination"] for one in found["destinations"]] == [
+        "movable_ink", "archive"
+    ]  # fmt: skip
+
+
+def test_check_lists_every_problem_and_exits_with_1(router: Router) -> None:
+    router.configure(CONF.replace("api_secret", "api_secrt") + "tiemout = 3\n")
+    found = router.json("check", ok=False)
+    assert found["ok"] is False
+    assert len(found["problems"]) == 2
+    printed = router.run("check", ok=False)
+    for name in ("api_secrt", "tiemout", "[destinations.archive]", "all.toml"):
+        assert name in printed
+    assert "sandbox-secret" not in printed
+    assert "Traceback" not in printed
+
+
+def test_a_configuration_that_is_wrong_stops_gunicorn_with_the_same_report(
+    router: Router,
+) -> None:
+    router.configure(CONF + "tiemout = 3\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "router"],
+        cwd=router.directory, env=router.environ(), capture_output=True, text=True,
+        timeout=30,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "[destinations.archive] tiemout: unknown key" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_send_status_dead_letters_and_ledger_agree(router: Router) -> None:
+    file = write(router, *(viewed(n) for n in range(250)), viewed(250, url=""), {})
+    with router.running("--workers", "2"):
+        sent = router.json("send", file, ok=False)
+        assert sent["accepted"] == 251
+        assert [(one["index"], one["code"]) for one in sent["rejected"]] == [
+            (251, "unknown_type")
+        ]
+        eventually(lambda: not router.row("status", "movable_ink")["pending"], 30, 0.2)
+        row = router.row("ledger", "movable_ink")
+        letters = router.json("dead-letters", "list")
+        shown = router.json("dead-letters", "show", str(letters[0]["id"]), "--event")
+        plain = router.run("dead-letters", "show", str(letters[0]["id"]))
+    assert (row["accepted"], row["delivered"], row["dead"], row["balanced"]) == (
+        251, 250, {"requirements": 1}, True
+    )  # fmt: skip
+    (letter,) = letters
+    assert (letter["destination"], letter["messageId"], letter["code"]) == (
+        "movable_ink", "m-250", "requirements"
+    )  # fmt: skip
+    assert letter["problems"] == ["properties.url: required"]
+    assert shown["event"]["messageId"] == "m-250"
+    assert "Product Viewed" not in plain
+
+
+def test_send_says_when_no_router_answers(router: Router) -> None:
+    printed = router.run("send", write(router, viewed(0)), ok=False)
+    assert "no router answers there" in printed
+
+
+def test_a_line_that_is_no_json_is_named(router: Router) -> None:
+    file = router.directory / "events.jsonl"
+    file.write_text('{"type": "page"}\n{oops\n')
+    assert "line 2 is no JSON" in router.run("explain", str(file), ok=False)
+
+
+def test_ledger_exits_with_1_when_it_does_not_add_up(router: Router) -> None:
+    with router.running():
+        assert router.post("/v1/batch", {"batch": [viewed(n) for n in range(9)]}).ok
+        eventually(lambda: len(router.archived()) == 9)
+    assert "yes" in router.run("ledger")
+    database = sqlite3.connect(router.data / "ledger.db")
+    with database:
+        database.execute("UPDATE counts SET number = number + 1")
+    database.close()
+    assert [row["balanced"] for row in router.json("ledger", ok=False)] == [False] * 2
+
+
+def test_deliver_runs_the_lanes_that_workers_do_not(router: Router) -> None:
+    router.configure(CONF.replace("sandbox = true", "sandbox = true\ndeliver = false"))
+    with router.running():
+        assert router.post("/v1/batch", {"batch": [viewed(n) for n in range(20)]}).ok
+        assert router.row("status", "archive")["pending"] == 20
+        deliver = subprocess.Popen(
+            [sys.executable, "-m", "router", "deliver"],
+            cwd=router.directory, env=router.environ(),
+        )  # fmt: skip
+        try:
+            eventually(lambda: len(router.archived()) == 20)
+            eventually(lambda: len(router.received()) == 20)
+        finally:
+            os.kill(deliver.pid, signal.SIGTERM)
+        assert deliver.wait(timeout=20) == 0
+        assert all(row["balanced"] for row in router.json("ledger"))
+
+
+def test_partitions_cannot_change_once_there_is_a_log(router: Router) -> None:
+    with router.running():
+        pass
+    router.configure(CONF.replace("sandbox = true", "sandbox = true\npartitions = 3"))
+    printed = router.run("status", ok=False)
+    assert "partitions = 3: expected 8" in printed
+
+
+def test_wrong_use_exits_with_2_and_says_what_there_is(router: Router) -> None:
+    for command in (["explain", "-d", "nope"], ["dead-letters", "show", "x"], ["nope"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "router", *command],
+            cwd=router.directory, env=router.environ(), capture_output=True, text=True,
+            input="{}", timeout=30,
+        )  # fmt: skip
+        assert done.returncode == 2, command
+        assert "Traceback" not in done.stderr
+
+
+def test_status_tells_of_a_router_that_does_not_run_and_makes_no_log(
+    router: Router,
+) -> None:
+    printed = router.run("status", ok=False)
+    assert "there is no log at" in printed
+    assert not router.data.exists()
+    with router.running():
+        assert router.row("status", "archive")["state"] == "running"
+        router.configure(CONF + '[destinations.more]\nplugin = "jsonl"\n')
+        assert router.row("status", "more")["state"] == "not started"
+    assert router.row("status", "archive")["state"] == "stopped"
+
+
+def test_status_says_why_a_destination_retries(router: Router) -> None:
+    with router.running():
+        faults = f"{router.url}/sandbox/movable_ink/faults"
+        assert requests.post(faults, json={"status": 503, "times": 999}, timeout=5).ok
+        assert router.post("/v1/track", viewed(0)).ok
+        row = eventually(
+            lambda: (found := router.row("status", "movable_ink"))["holds"] and found
+        )
+        printed = router.run("status")
+    assert row["state"] == "retrying"
+    assert "movable_ink/" in printed
+    assert "retry since" in printed
+    assert "answered 503" in printed
