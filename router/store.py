@@ -18,6 +18,16 @@ from router.errors import StorageUnavailable
 SCHEMA_VERSION = 1
 
 
+class Held:
+    """A thread's connection, closed once the thread has ended."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.close()
+
+
 class Database:
     """A SQLite file: a connection for each thread, and one write at a time.
 
@@ -71,9 +81,9 @@ class Database:
     def disconnect(self) -> None:
         """Closes this thread's connection, so that no child inherits it; its next use
         opens another."""
-        connection = self._threads.__dict__.pop("connection", None)
-        if connection is not None:
-            connection.close()
+        held = self._threads.__dict__.pop("held", None)
+        if held is not None:
+            held.connection.close()
 
     def bytes_on_disk(self) -> int:
         """The size of the database and of its write-ahead log."""
@@ -81,14 +91,16 @@ class Database:
         return sum(os.path.getsize(path) for path in paths if os.path.exists(path))
 
     def _connection(self) -> sqlite3.Connection:
-        if not hasattr(self._threads, "connection"):
-            self._threads.connection = self._open()
-        connection: sqlite3.Connection = self._threads.connection
+        if not hasattr(self._threads, "held"):
+            self._threads.held = Held(self._open())
+        connection: sqlite3.Connection = self._threads.held.connection
         return connection
 
     def _open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        connection = sqlite3.connect(self.path, timeout=10.0, isolation_level=None)
+        connection = sqlite3.connect(
+            self.path, timeout=10.0, isolation_level=None, check_same_thread=False
+        )
         try:
             with self._alone():
                 connection.execute("PRAGMA journal_mode = WAL")

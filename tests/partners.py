@@ -221,8 +221,15 @@ class Site:
             lines.append(f'[destinations.{name}]\nurl = "{self.url}/{name}"')
             lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
         (self.conf / "all.toml").write_text("\n".join(lines))
+        self.close()
         self.log = Log(self.data, partitions, 1 << 30)
         self.ledger = Ledger(self.data)
+
+    def close(self) -> None:
+        """Closes what this thread has open of the log and the ledger."""
+        for one in (getattr(self, "log", None), getattr(self, "ledger", None)):
+            if one is not None:
+                one.close()
 
     @contextmanager
     def delivering(
@@ -295,10 +302,6 @@ class Site:
         dead = sum(n for (state, _), n in counts.items() if state == "dead")
         assert sum(counts.values()) == self.passed(destination)
         assert dead == len(letters)
-
-    def close(self) -> None:
-        self.log.close()
-        self.ledger.close()
 
 
 def stop(lanes: Lanes, seconds: float = 15.0) -> None:
