@@ -285,12 +285,14 @@ def test_an_answer_that_was_under_way_does_not_end_the_wait_that_a_partner_asked
     site, partner
 ):
     site.configure(partitions=1, concurrency=8)
-    late = threading.Event()
+    joined, late = threading.Event(), threading.Event()
     asked = threading.Lock()
 
     def answer(request):
         if asked.acquire(blocking=False):
+            joined.wait(10)
             return retry(600.0)
+        joined.set()
         late.wait(10)
         return TAKEN
 
