@@ -7,6 +7,7 @@ import base64
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -25,6 +26,20 @@ MISSING_WRITE_KEY = (
 )
 
 logger = logging.getLogger("router.http")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sends a request, as far as its headers and its query say.
+
+    write_key: from the query, for beacons, which can set no header. address: the
+    peer's. is_browser: whether the request came from a page.
+    """
+
+    authorization: str | None = None
+    write_key: str | None = None
+    address: str | None = None
+    is_browser: bool = False
 
 
 class Acceptance:
@@ -51,12 +66,10 @@ class Acceptance:
             for name, source in sources.items()
         }
 
-    def accept_one(
-        self, kind: str, body: bytes, authorization: str | None
-    ) -> dict[str, Any]:
+    def accept_one(self, kind: str, body: bytes, caller: Caller) -> dict[str, Any]:
         """Accepts one event of that type; returns the answer, raises Refused."""
         content = self._decoded(body)
-        source = self._source(content, authorization)
+        source = self._source(content, caller)
         try:
             event = self._event(content, source, self._now(), kind=kind)
         except InvalidEvent as error:
@@ -64,10 +77,10 @@ class Acceptance:
         self._append([event])
         return {"success": True}
 
-    def accept_batch(self, body: bytes, authorization: str | None) -> dict[str, Any]:
+    def accept_batch(self, body: bytes, caller: Caller) -> dict[str, Any]:
         """Accepts the good events of a batch and lists the bad ones; raises Refused."""
         content = self._decoded(body)
-        source = self._source(content, authorization)
+        source = self._source(content, caller)
         batch = content.get("batch")
         if not isinstance(batch, list):
             raise Refused(400, "invalid_body", 'expected {"batch": [event, ...]}')
@@ -114,9 +127,9 @@ class Acceptance:
             raise Refused(400, "invalid_body", "the body must be a JSON object")
         return content
 
-    def _source(self, content: Mapping[str, Any], authorization: str | None) -> str:
+    def _source(self, content: Mapping[str, Any], caller: Caller) -> str:
         """The name of the source whose write key this is; raises Refused."""
-        key = _basic_user(authorization) or content.get("writeKey")
+        key = _basic_user(caller.authorization) or content.get("writeKey")
         if not isinstance(key, str) or not key:
             raise Refused(401, "missing_write_key", MISSING_WRITE_KEY)
         name, source = self._sources.get(_digest(key), ("", None))
@@ -130,7 +143,7 @@ class Acceptance:
         if not good:
             return
         try:
-            grown = self._log.append(good)
+            appended = self._log.append(good)
         except StorageUnavailable as error:
             if not self._is_refusing:
                 logger.error("clients get 503: %s", error)
@@ -140,7 +153,7 @@ class Acceptance:
         if self._is_refusing:
             logger.warning("events are stored again")
         self._is_refusing = False
-        self._appended(grown)
+        self._appended(appended.grown)
 
     def _now(self) -> int:
         return int(self._clock() * 1000)

@@ -52,6 +52,13 @@ class Record:
         return event
 
 
+@dataclass(frozen=True)
+class Appended:
+    """What became of an append: the partitions that grew."""
+
+    grown: set[int]
+
+
 class Log:
     """The log in `data_dir/log.db`. All methods raise StorageUnavailable.
 
@@ -69,11 +76,8 @@ class Log:
         """The partition that holds a user's events."""
         return zlib.crc32(user_key.encode()) % self.partitions
 
-    def append(self, events: Sequence[Accepted]) -> set[int]:
-        """Appends in one transaction; they are on disk when this returns.
-
-        Returns the partitions that grew.
-        """
+    def append(self, events: Sequence[Accepted]) -> Appended:
+        """Appends in one transaction; they are on disk when this returns."""
         self._check_room()
         with self._db.write() as connection:
             heads: dict[int, int] = {}
@@ -87,7 +91,7 @@ class Log:
             connection.executemany(
                 f"INSERT INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", rows
             )
-        return set(heads)
+        return Appended(set(heads))
 
     def read(
         self, partition: int, offset: int, limit: int, max_bytes: int = 1 << 20

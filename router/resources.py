@@ -7,7 +7,7 @@ from typing import Any
 from falcon import HTTP_200, Request, Response
 
 from router import codec
-from router.acceptance import STORAGE_RETRY_AFTER
+from router.acceptance import STORAGE_RETRY_AFTER, Caller
 from router.errors import Refused, StorageUnavailable
 from router.events import TYPES
 from router.log import Log
@@ -26,16 +26,16 @@ logger = logging.getLogger("router.http")
 class Calls:
     """`POST /v1/track` and its like: one event. `POST /v1/batch`: many.
 
-    accept takes the body, of at most limit bytes, and the Authorization header.
+    accept takes the body, of at most limit bytes, and who sent it.
     """
 
     def __init__(
-        self, accept: Callable[[bytes, str | None], Mapping[str, Any]], limit: int
+        self, accept: Callable[[bytes, Caller], Mapping[str, Any]], limit: int
     ) -> None:
         self._accept, self._limit = accept, limit
 
     def on_post(self, req: Request, resp: Response) -> None:
-        answer(resp, self._accept(read_body(req, self._limit), req.auth))
+        answer(resp, self._accept(read_body(req, self._limit), caller(req)))
 
 
 class Health:
@@ -63,6 +63,13 @@ class Ready:
         answer(resp, {"status": "ready"})
 
     on_head = on_get
+
+
+def caller(req: Request) -> Caller:
+    """Who sent the request."""
+    is_browser = req.get_header("Origin") is not None
+    key = req.get_param("writeKey")
+    return Caller(req.auth, key, req.remote_addr, is_browser)
 
 
 def answer(resp: Response, content: Any, status: str | int = HTTP_200) -> None:

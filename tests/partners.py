@@ -272,7 +272,7 @@ class Site:
     ) -> list[str]:
         """Appends events of (user, number) and rings; returns their ids."""
         accepted = [event(user, number, name) for user, number in events]
-        ring(self.data, self.log.append(accepted))
+        ring(self.data, self.log.append(accepted).grown)
         return [one.message_id for one in accepted]
 
     def user_in(self, partition: int) -> str:
@@ -327,7 +327,7 @@ def accept_lines(data_dir: Path, partitions: int) -> None:
     log = Log(data_dir, partitions, 1 << 30)
     for line in sys.stdin:
         user, number = line.split()
-        grown = log.append([event(user, int(number))])
+        grown = log.append([event(user, int(number))]).grown
         stored = time.monotonic()
         ring(data_dir, grown)
         print(stored, flush=True)

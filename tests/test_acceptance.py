@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from router import codec
-from router.acceptance import Acceptance
+from router.acceptance import Acceptance, Caller
 from router.config import IngestSettings, SourceSettings
 from router.errors import Refused
 from router.log import Log
@@ -52,11 +52,11 @@ class Router:
         )
 
     def post(self, content, key=KEY, kind="track"):
-        return self.acceptance.accept_one(kind, encoded(content), key)
+        return self.acceptance.accept_one(kind, encoded(content), Caller(key))
 
     def batch(self, content, key=KEY):
         content = {"batch": content} if isinstance(content, list) else content
-        return self.acceptance.accept_batch(encoded(content), key)
+        return self.acceptance.accept_batch(encoded(content), Caller(key))
 
     def stored(self):
         """All records, in order of acceptance within each partition."""
@@ -228,7 +228,7 @@ def test_a_body_that_is_no_json_is_refused(router, body):
 def test_a_body_that_is_no_object_is_refused(router, body):
     expected = (400, "invalid_body", "the body must be a JSON object")
     assert refusal(router.post, body) == expected
-    assert refusal(router.acceptance.accept_batch, body, KEY) == expected
+    assert refusal(router.acceptance.accept_batch, body, Caller(KEY)) == expected
 
 
 @pytest.mark.parametrize("batch", [None, {}, "text", 5, {"0": TRACK}])
@@ -262,7 +262,7 @@ def test_all_events_of_a_request_are_received_at_one_instant(tmp_path):
     acceptance = Acceptance(
         log, SOURCES, IngestSettings(), lambda grown: None, clock=lambda: next(ticks)
     )
-    acceptance.accept_batch(codec.dumps({"batch": [track(1), track(2)]}), KEY)
+    acceptance.accept_batch(codec.dumps({"batch": [track(1), track(2)]}), Caller(KEY))
     received = {r.received_at for p in range(4) for r in log.read(p, 0, 9)}
     log.close()
     assert len(received) == 1
@@ -521,8 +521,8 @@ JSON = st.recursive(
 def test_any_body_and_any_header_are_answered_or_refused(router, body, header):
     before = len(router.stored())
     for accept in (
-        lambda: router.acceptance.accept_one("page", body, header),
-        lambda: router.acceptance.accept_batch(body, header),
+        lambda: router.acceptance.accept_one("page", body, Caller(header)),
+        lambda: router.acceptance.accept_batch(body, Caller(header)),
     ):
         try:
             status = 200 if codec.dumps(accept()) else None

@@ -83,7 +83,7 @@ class TheLogIsLikeLists(RuleBasedStateMachine):
         for user in users:
             self.number += 1
             events.append(accepted(f"m{self.number}", user, size=self.number))
-        grown = self.log.append(events)
+        grown = self.log.append(events).grown
         for event in events:
             home = self.log.partition_of(event.user_key)
             assert self.homes.setdefault(event.user_key, home) == home
