@@ -2,6 +2,8 @@
 own defaults (one sync worker)."""
 
 import os
+import socket
+import struct
 
 bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
 workers = int(os.environ.get("WEB_CONCURRENCY", 2))
@@ -14,3 +16,13 @@ keepalive = 75
 
 # Time for requests and lanes to end in order: longer than any destination's `timeout`.
 graceful_timeout = 30
+
+# A client that stops in the middle of its request's headers holds a thread no longer
+# than this. (`[ingest] read_timeout` is for the whole of a body.)
+STALLED_SECONDS = 15
+
+
+def when_ready(server):
+    timeout = struct.pack("ll", STALLED_SECONDS, 0)
+    for listener in server.LISTENERS:
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)

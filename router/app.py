@@ -15,6 +15,7 @@ import falcon
 
 from router import config as configuration
 from router.acceptance import Acceptance
+from router.bodies import Bodies
 from router.config import Config
 from router.delivery import Lanes, register
 from router.errors import ConfigError, Refused, StorageUnavailable
@@ -92,15 +93,15 @@ def create_app(config: Config, log: Log) -> WSGIApp:
     """The app that accepts events, and serves the sandboxes if they are wanted."""
     appended = partial(ring, config.router.data_dir)
     acceptance = Acceptance(log, config.sources, config.ingest, appended)
-    longest = config.ingest.max_batch
+    bodies = Bodies(config.ingest.max_batch, config.ingest.read_timeout)
     app = falcon.App(media_type=falcon.MEDIA_JSON)
     app.req_options.strip_url_path_trailing_slash = True
     for kind, letter in CALLS.items():
-        calls = Calls(partial(acceptance.accept_one, kind), longest)
+        calls = Calls(partial(acceptance.accept_one, kind), bodies)
         app.add_route(f"/v1/{kind}", calls)
         app.add_route(f"/v1/{letter}", calls)
     for name in BATCHES:
-        app.add_route(f"/v1/{name}", Calls(acceptance.accept_batch, longest))
+        app.add_route(f"/v1/{name}", Calls(acceptance.accept_batch, bodies))
     app.add_route("/health", Health())
     app.add_route("/ready", Ready(log))
     app.add_error_handler(Refused, _answer_refused)

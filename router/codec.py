@@ -1,44 +1,156 @@
-"""JSON, in one place: ujson, UTF-8, no blanks."""
+"""JSON, in one place: read without loss, written in UTF-8 without blanks.
 
+Python's own parser reads, as it can be told what to make of a number; ujson writes.
+"""
+
+import json
 import re
+from decimal import Decimal
 from typing import Any
 
 import ujson
 
-# In JSON that is all ASCII: an escaped backslash, a pair of surrogates, or a lone one.
+# In JSON text: an escaped backslash, an escaped pair of surrogates, or a lone one.
 SURROGATES = re.compile(
-    r"\\\\|(?P<pair>\\u[dD][89abAB]..\\u[dD][c-fC-F]..)|\\u[dD][89a-fA-F].."
+    r"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<lone>\\u[dD][89a-fA-F]..)"
 )
+ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+# A string, or what other languages' writers put where JSON has no number.
+STRING = r'"(?:[^"\\]|\\.)*+"'
+NO_NUMBER = re.compile(rf"{STRING}|(-?Infinity|NaN)", re.DOTALL)
+
+BLANKS = re.compile(r"[ \t\n\r]*")
+
+# A float has 15 significant digits for certain, and so many characters hold no more.
+SURELY_EXACT = 15
+
+# Python refuses to read integers beyond 4300 digits, whose cost is quadratic.
+LONGEST_INTEGER = 4000
+
+
+class Numeral:
+    """A number that neither an int nor a float can hold, kept as it was written.
+
+    It is written as it was read. `router.requirements.to_number` takes it for the
+    number next to it, if there is one.
+    """
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __json__(self) -> str:
+        return self.text
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"Numeral({self.text})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Numeral) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+class _NoNumber(ValueError):
+    """NaN or an infinity."""
 
 
 def loads(data: bytes | str) -> Any:
     """The value in data; raises ValueError with the position of what is wrong."""
-    return ujson.loads(data)
+    text = to_text(data)
+    start = after_blanks(text, 0)
+    try:
+        value, end = read_value(text, start)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    end = after_blanks(text, end)
+    if end < len(text):
+        raise json.JSONDecodeError("extra data", text, end)
+    return value
+
+
+def to_text(data: bytes | str) -> str:
+    """JSON as text in which only the JSON itself can be wrong.
+
+    What is no UTF-8 becomes U+FFFD, so it costs no more than a character of a string;
+    so do the lone surrogates that JavaScript makes when it cuts an emoji in two. A
+    byte order mark is left out.
+    """
+    text = data if isinstance(data, str) else data.decode("utf-8", "replace")
+    if ESCAPED_SURROGATE.search(text):
+        text = SURROGATES.sub(_repaired, text)
+    return text.removeprefix("\ufeff")
+
+
+def read_value(text: str, start: int) -> tuple[Any, int]:
+    """The value that begins at start, and where it ends.
+
+    Raises json.JSONDecodeError, RecursionError.
+    """
+    try:
+        return _DECODER.raw_decode(text, start)
+    except _NoNumber as error:
+        found = (m.start() for m in NO_NUMBER.finditer(text, start) if m[1])
+        what = f"{error} is no JSON, send null instead"
+        raise json.JSONDecodeError(what, text, next(found)) from None
 
 
 def dumps(value: Any, *, indent: int = 0) -> bytes:
     """The value as JSON in UTF-8; the same value always gives the same bytes.
 
-    Lone surrogates, which JavaScript clients make when they cut an emoji in two,
-    become U+FFFD. Raises ValueError for NaN and infinities, TypeError for what JSON
-    cannot hold.
+    Raises ValueError for NaN and infinities, TypeError for what JSON cannot hold.
     """
     try:
-        return _encode(value, ensure_ascii=False, indent=indent).encode()
-    except UnicodeEncodeError:
-        whole = SURROGATES.sub(_repaired, _encode(value, ensure_ascii=True))
-        return dumps(loads(whole), indent=indent)
-
-
-def _encode(value: Any, **options: Any) -> str:
-    options |= {"escape_forward_slashes": False, "allow_nan": False}
-    try:
-        return ujson.dumps(value, **options)
+        text = ujson.dumps(
+            value,
+            ensure_ascii=False,
+            escape_forward_slashes=False,
+            allow_nan=False,
+            indent=indent,
+        )
     except OverflowError as error:
         raise ValueError(str(error)) from None
+    return text.encode()
+
+
+def after_blanks(text: str, start: int) -> int:
+    """Where the next character is that is no blank."""
+    blanks = BLANKS.match(text, start)
+    return blanks.end() if blanks else start
 
 
 def _repaired(match: re.Match[str]) -> str:
-    if match["pair"]:
-        return str(ujson.loads(f'"{match["pair"]}"'))
-    return match[0] if match[0] == r"\\" else "\ufffd"
+    # As long as what it replaces: an event is measured as its client wrote it.
+    return r"\ufffd" if match["lone"] else match[0]
+
+
+def _float(text: str) -> float | Numeral:
+    number = float(text)
+    if len(text) <= SURELY_EXACT and "e" not in text and "E" not in text:
+        return number
+    try:
+        is_exact = Decimal(repr(number)) == Decimal(text)
+    except ArithmeticError:  # an exponent of astronomical length
+        is_exact = False
+    return number if is_exact else Numeral(text)
+
+
+def _integer(text: str) -> int | float | Numeral:
+    if len(text) > LONGEST_INTEGER:
+        return Numeral(text)
+    return int(text) if text != "-0" else -0.0
+
+
+def _no_number(name: str) -> Any:
+    raise _NoNumber(name)
+
+
+_DECODER = json.JSONDecoder(
+    parse_float=_float, parse_int=_integer, parse_constant=_no_number
+)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pydantic
 from pydantic import Field, SecretStr
@@ -43,6 +43,10 @@ class IngestSettings(Table):
     max_batch: Size = Field(512 * 1024, description="bytes of one request")
     max_batch_events: int = Field(2500, ge=1, description="events in one request")
     dedupe_window: Duration = Field(86400.0, description="how long ids are remembered")
+    read_timeout: Duration = Field(60.0, description="for a client to send a request")
+    unknown_key: Literal["reject", "accept"] = Field(
+        "reject", description="accept: answer 200 and drop the events, as Segment does"
+    )
 
 
 class AdminSettings(Table):

@@ -58,7 +58,8 @@ class Unreadable(RouterError):
 class Refused(RouterError):
     """A whole request cannot be accepted.
 
-    retry_after: seconds after which the client may try again, or None.
+    retry_after: seconds after which the client may try again, or None. source: whose
+    write key the request had, as far as that is known.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Refused(RouterError):
         self.code = code
         self.message = message
         self.retry_after = retry_after
+        self.source = ""
 
 
 class StorageUnavailable(RouterError):

@@ -5,7 +5,7 @@ lists them. Fields keep their camelCase names.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -16,13 +16,22 @@ from router.timestamps import format_iso, parse
 
 TYPES = ("identify", "track", "page", "screen", "group", "alias")
 
-# Credentials and what a client says of itself: used on the way in, never passed on.
-STRIPPED = ("writeKey", "_metadata", "receivedAt")
+# Credentials, and what only a server may say: never passed on.
+STRIPPED = ("writeKey", "_metadata", "receivedAt", "request_ip", "rudderId")
 
 IDS = ("userId", "anonymousId", "groupId", "previousId")
 
 OBJECTS = ("properties", "traits", "context")
 TEXTS = ("name", "category")
+
+# The object that each type of call always has, empty where its client gave none.
+OBJECT_OF = {
+    "identify": "traits",
+    "track": "properties",
+    "page": "properties",
+    "screen": "properties",
+    "group": "traits",
+}
 
 
 @dataclass(frozen=True)
@@ -34,37 +43,45 @@ class Accepted:
     user_key: str
     received_at: int
     body: bytes
+    # Codes of what was wrong with it and could be left out.
+    notes: tuple[str, ...] = ()
 
     def columns(self) -> tuple[str, str, int, bytes]:
         """What the log keeps beside the place of the event."""
         return self.source, self.message_id, self.received_at, self.body
 
 
-def accept(
-    raw: Any,
-    source: str,
-    received_at: int,
-    new_id: Callable[[], str],
-    kind: str | None = None,
-    envelope: Mapping[str, Any] | None = None,
-) -> Accepted:
-    """The event that goes into the log; raises InvalidEvent.
+@dataclass(frozen=True)
+class Arrival:
+    """How an event came.
 
-    kind: the type that the request's path says, which wins over the event's own.
-    envelope: the batch around it, from which it inherits `context`, `integrations`
-    and `sentAt`. received_at: the request's, in milliseconds.
+    received_at: its request's, in milliseconds. kind: the type that the request's
+    path says, which wins over the event's own. envelope: the batch around it, from
+    which it inherits `context`, `integrations` and `sentAt`. address: the client's, and
+    whether the client is a browser, whose events get it.
     """
-    event = normalize(raw, received_at, new_id, kind, envelope or {})
-    try:
-        body = codec.dumps(event)
-    except ValueError:
-        raise InvalidEvent(
-            "invalid_number", "NaN and infinities are not JSON: send null instead"
-        ) from None
-    # Lone surrogates in them are repaired as those in the body were.
-    ids = codec.dumps([event["messageId"], user_key(event)])
-    message_id, key = codec.loads(ids)
-    return Accepted(source, message_id, key, received_at, body)
+
+    received_at: int
+    kind: str | None = None
+    envelope: Mapping[str, Any] = field(default_factory=dict)
+    address: str | None = None
+    is_browser: bool = False
+
+
+def accept(
+    raw: Any, source: str, arrival: Arrival, new_id: Callable[[], str]
+) -> Accepted:
+    """The event that goes into the log; raises InvalidEvent."""
+    notes: list[str] = []
+    event = normalize(raw, arrival, new_id, notes.append)
+    return Accepted(
+        source,
+        event["messageId"],
+        user_key(event),
+        arrival.received_at,
+        codec.dumps(event),
+        tuple(notes),
+    )
 
 
 def new_id() -> str:
@@ -78,20 +95,22 @@ def user_key(event: Mapping[str, Any]) -> str:
 
 
 def normalize(
-    raw: Any,
-    received_at: int,
-    new_id: Callable[[], str],
-    kind: str | None,
-    envelope: Mapping[str, Any],
+    raw: Any, arrival: Arrival, new_id: Callable[[], str], note: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The event with its type, ids and times in one form; raises InvalidEvent."""
+    """The event with its type, ids and times in one form; raises InvalidEvent.
+
+    note: called with the code of what was wrong and could be left out.
+    """
     if not isinstance(raw, dict):
         raise InvalidEvent("invalid_event", "an event must be a JSON object")
     event = {key: value for key, value in raw.items() if key not in STRIPPED}
-    event["type"] = kind or event.get("type")
+    event["type"] = arrival.kind or event.get("type")
     if event["type"] not in TYPES:
         raise InvalidEvent("unknown_type", f"type must be one of {', '.join(TYPES)}")
-    _inherit(event, envelope)
+    if not isinstance(event.get("integrations", {}), dict | None):
+        note("integrations_not_object")
+        del event["integrations"]
+    _inherit(event, arrival.envelope)
     members: dict[str, Any] = {name: _id(event, name) for name in IDS}
     members |= {name: _member(event, name, dict) for name in OBJECTS}
     if event["type"] in ("page", "screen"):
@@ -101,9 +120,10 @@ def normalize(
         if value is None:
             del event[name]
     _require(event)
+    _complete(event, arrival)
     given = event.get("messageId")
     event["messageId"] = str(given) if is_identifier(given) else new_id()
-    _set_times(event, received_at, envelope)
+    _set_times(event, arrival, note)
     return event
 
 
@@ -144,12 +164,30 @@ def _require(event: dict[str, Any]) -> None:
         raise InvalidEvent("event_not_string", "event must be text")
     if kind == "group" and "groupId" not in event:
         raise InvalidEvent("group_id_required", "a group call needs groupId")
+    if kind == "alias" and "userId" not in event:
+        raise InvalidEvent("user_id_required", "an alias call needs userId")
     if kind == "alias" and "previousId" not in event:
         raise InvalidEvent("previous_id_required", "an alias call needs previousId")
 
 
+def _complete(event: dict[str, Any], arrival: Arrival) -> None:
+    """Gives the event what its client left to the server, or put elsewhere."""
+    kind = event["type"]
+    context = dict(event.get("context") or {})
+    # The SDKs of RudderStack put an identify call's traits there.
+    if kind == "identify" and isinstance(context.get("traits"), dict):
+        event.setdefault("traits", context["traits"])
+    if kind in OBJECT_OF:
+        event.setdefault(OBJECT_OF[kind], {})
+    is_direct = context.pop("direct", None) is True
+    if arrival.address and (is_direct or arrival.is_browser):
+        context["ip"] = context.get("ip") or arrival.address
+    if context or "context" in event:
+        event["context"] = context
+
+
 def _set_times(
-    event: dict[str, Any], received_at: int, envelope: Mapping[str, Any]
+    event: dict[str, Any], arrival: Arrival, note: Callable[[str], None]
 ) -> None:
     """Segment's correction of clocks that are wrong, in whole milliseconds.
 
@@ -157,8 +195,12 @@ def _set_times(
     passed between them is true, so it happened at R - (S - O). An event with both an
     originalTimestamp and a timestamp was corrected before.
     """
+    received_at = arrival.received_at
+    for name in ("timestamp", "originalTimestamp", "sentAt"):
+        if not is_absent(event.get(name)) and parse(event[name]) is None:
+            note("invalid_timestamp")
     sent = _first(
-        parse(event.get("sentAt")), parse(envelope.get("sentAt")), received_at
+        parse(event.get("sentAt")), parse(arrival.envelope.get("sentAt")), received_at
     )
     given = parse(event.get("timestamp"))
     original = parse(event.get("originalTimestamp"))

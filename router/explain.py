@@ -16,7 +16,7 @@ from requests.adapters import BaseAdapter
 from router import codec
 from router.destination import Delivery, Destination, settled
 from router.errors import InvalidEvent, Unreadable
-from router.events import accept, new_id
+from router.events import Arrival, accept, new_id
 from router.ledger import Ledger
 from router.log import Record
 from router.settings import DestinationSettings
@@ -71,7 +71,7 @@ def explain_file(
         said = parse(fields.get("receivedAt"))
         received_at = int(time.time() * 1000) if said is None else said
         try:
-            event = accept(raw, source, received_at, new_id, None, envelope)
+            event = accept(raw, source, Arrival(received_at, envelope=envelope), new_id)
         except InvalidEvent as error:
             rows.append(_outcome(None, fields.get("messageId"), "refused", error))
         else:

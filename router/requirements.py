@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from router.codec import Numeral
+
 ABSOLUTE_URL = re.compile(r"https?://[^\s/?#]+\S*", re.IGNORECASE)
 NUMERAL = re.compile(r"\s*[+-]?\d+(\.\d*)?([eE][+-]?\d+)?\s*", re.ASCII)
 # Longer digits are read as a float: Python refuses to read them as an integer.
@@ -125,6 +127,8 @@ def is_absolute_url(value: Any) -> bool:
 
 def to_number(value: Any) -> int | float | None:
     """The finite number that value is or spells, or None."""
+    if isinstance(value, Numeral):
+        value = str(value)
     if isinstance(value, str):
         match = NUMERAL.fullmatch(value)
         is_float = match and (match[1] or match[2] or len(value) > LONGEST_INTEGER)

@@ -8,6 +8,7 @@ from falcon import HTTP_200, Request, Response
 
 from router import codec
 from router.acceptance import STORAGE_RETRY_AFTER, Caller
+from router.bodies import Bodies
 from router.errors import Refused, StorageUnavailable
 from router.events import TYPES
 from router.log import Log
@@ -16,26 +17,22 @@ from router.log import Log
 CALLS = {kind: kind[0] for kind in TYPES}
 BATCHES = ("batch", "import", "b")
 
-# How much of a body that is too large is read all the same, and in what pieces.
-MOST_DRAINED = 16 * 1024 * 1024
-CHUNK = 64 * 1024
-
 logger = logging.getLogger("router.http")
 
 
 class Calls:
     """`POST /v1/track` and its like: one event. `POST /v1/batch`: many.
 
-    accept takes the body, of at most limit bytes, and who sent it.
+    accept takes the body and who sent it.
     """
 
     def __init__(
-        self, accept: Callable[[bytes, Caller], Mapping[str, Any]], limit: int
+        self, accept: Callable[[bytes, Caller], Mapping[str, Any]], bodies: Bodies
     ) -> None:
-        self._accept, self._limit = accept, limit
+        self._accept, self._bodies = accept, bodies
 
     def on_post(self, req: Request, resp: Response) -> None:
-        answer(resp, self._accept(read_body(req, self._limit), caller(req)))
+        answer(resp, self._accept(self._bodies.read(req), caller(req)))
 
 
 class Health:
@@ -77,18 +74,3 @@ def answer(resp: Response, content: Any, status: str | int = HTTP_200) -> None:
     resp.status = status
     resp.content_type = "application/json"
     resp.data = codec.dumps(content)
-
-
-def read_body(req: Request, limit: int) -> bytes:
-    """The body, cut one byte beyond the limit; raises Refused when it is encoded."""
-    if req.get_header("Content-Encoding", default="identity").lower() != "identity":
-        raise Refused(415, "unsupported_encoding", "send the body without encoding")
-    # A server that ends the stream at the end of the body can take chunked bodies.
-    ends = req.env.get("wsgi.input_terminated")
-    stream = req.stream if ends else req.bounded_stream
-    body: bytes = stream.read(limit + 1)
-    # What is left unread would be taken for the connection's next request.
-    left = MOST_DRAINED if len(body) > limit else 0
-    while left > 0 and (more := stream.read(CHUNK)):
-        left -= len(more)
-    return body

@@ -240,7 +240,10 @@ def test_a_batch_without_a_list_is_refused(router, batch):
 
 def test_nan_is_refused_as_what_it_is(router):
     body = b'{"event":"e","userId":"u","properties":{"n":NaN}}'
-    assert refusal(router.post, body)[:2] == (400, "invalid_number")
+    status, code, message = refusal(router.post, body)
+    assert (status, code) == (400, "invalid_json")
+    assert "NaN is no JSON, send null instead" in message
+    assert "char 44" in message
 
 
 # Batches.
@@ -352,7 +355,7 @@ def test_half_an_emoji_in_an_id_costs_its_neighbours_nothing(router):
     assert {"before", "after"} <= names
 
 
-@pytest.mark.parametrize("message_id", [b"NaN", b"Infinity", b'"\\ud83d"', b"[]"])
+@pytest.mark.parametrize("message_id", [b"5", b"true", b'"\\ud83d"', b"[]"])
 def test_what_a_batch_is_answered_is_json(router, message_id):
     answer = router.batch(b'{"batch": [{"messageId": %s}]}' % message_id)
     assert codec.loads(codec.dumps(answer))["rejected"][0]["index"] == 0
@@ -380,8 +383,8 @@ def test_an_event_may_be_as_large_as_the_limit_and_no_larger(limited):
     before = len(router.stored())
     assert refusal(router.post, {**TRACK, "pad": "é" * 400}) == (
         400,
-        "event_too_large",
-        f"{size} bytes, at most {size - 1}",
+        "payload_too_large",
+        f"{size} bytes, at most {size - 1} in one event",
     )
     assert len(router.stored()) == before
 
@@ -401,22 +404,13 @@ def test_an_event_that_is_too_large_costs_its_neighbours_nothing(limited):
     assert [record.event["event"] for record in router.stored()] == ["e0", "e2"]
 
 
-def test_a_request_may_be_as_large_as_the_limit_and_no_larger(limited):
-    router = limited(max_batch=5000)
-    expected = (400, "payload_too_large", "at most 5000 bytes in one request")
-    assert router.post(padded(5000)) == {"success": True}
-    assert refusal(router.post, padded(5001)) == expected
-    assert router.batch(padded(5000, batch=[])) == {"success": True}
-    assert refusal(router.batch, padded(5001, batch=[])) == expected
-
-
 def test_a_batch_may_have_as_many_events_as_the_limit_and_no_more(limited):
     router = limited(max_batch_events=3)
     assert router.batch([track(n) for n in range(3)]) == {"success": True}
     assert refusal(router.batch, [track(n) for n in range(4)]) == (
         400,
         "too_many_events",
-        "4 events, at most 3: send them in several requests",
+        "4 events, at most 3: send several requests",
     )
     assert len(router.stored()) == 3
 

@@ -133,7 +133,7 @@ NOT_SENT: list[tuple[str, str, dict[str, Any], str, list[str]]] = [
     ("15 the other integration", "",
      track(integrations={"All": False, "Movable Ink (Actions)": True}),
      "integrations", []),
-    *[(f"16 {kind}", "", track(type=kind, groupId="g", previousId="p"),
+    *[(f"16 {kind}", "", track(type=kind, userId="u", groupId="g", previousId="p"),
        "unsupported_type", []) for kind in ("page", "screen", "group", "alias")],
     ("16 another name", "", track("Signed Up"), "unsupported_event", []),
     ("16 no name", "", track(" "), "event_not_defined", []),
