@@ -1,17 +1,19 @@
 # make run   a virtual environment, and the router on http://127.0.0.1:8000
 # make test  all tests
 # make lint  ruff and mypy
+# make sdks  the clients that tests/sdk runs, as far as what they need is here
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SDK := tests/sdk
 
-.PHONY: run test lint clean
+.PHONY: run test lint sdks clean
 
 run: $(VENV)/ready
 	exec $(BIN)/gunicorn router
 
-test: $(VENV)/ready-test
+test: $(VENV)/ready-test sdks
 	$(BIN)/pytest
 
 lint: $(VENV)/ready-test
@@ -29,5 +31,20 @@ $(VENV)/ready-test: $(VENV)/ready
 	$(BIN)/pip install --quiet --editable '.[test,lint]'
 	touch $@
 
+# A make without Node leaves out what needs it; the tests then say what did not run.
+sdks: $(SDK)/.python/ready $(if $(shell command -v npm),$(SDK)/node_modules/ready)
+
+# Two versions of a package cannot share a directory.
+$(SDK)/.python/ready: $(SDK)/python.txt $(VENV)/ready
+	rm -rf $(@D)
+	while read -r sdk; do \
+	    $(BIN)/pip install --quiet --target "$(@D)/$$sdk" "$$sdk" || exit; \
+	done < $<
+	touch $@
+
+$(SDK)/node_modules/ready: $(SDK)/package.json
+	cd $(SDK) && npm install --silent --no-package-lock --no-audit --no-fund
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist *.egg-info $(SDK)/.python $(SDK)/node_modules

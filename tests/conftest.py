@@ -131,7 +131,9 @@ class Router:
 
     def archived(self, name: str = "archive") -> list[dict[str, Any]]:
         files = sorted((self.data / name).glob("*.jsonl"))
-        return [json.loads(line) for f in files for line in f.read_text().splitlines()]
+        # Other characters than these end a line for splitlines, and may be in one.
+        lines = [line for f in files for line in f.read_text().split("\n") if line]
+        return [json.loads(line) for line in lines]
 
     def profiles(self) -> list[dict[str, Any]]:
         answer = requests.get(f"{self.url}/sandbox/movable_ink/profiles", timeout=10)
@@ -151,6 +153,17 @@ class Router:
             yield self
         finally:
             self.stop()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-golden", action="store_true", help="write tests/sdk/golden anew"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("write_golden") and os.environ.get("CI"):
+        raise pytest.UsageError("--write-golden: not in CI, where they are compared")
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,0 +1,75 @@
+"""The clients that are run, each by a small driver in drivers/.
+
+A driver is a program. It is given the router's base URL and the number of events that
+make a batch, reads one call a line from its standard input (JSON, as in calls.jsonl),
+and hands each to its client as it comes, with the write key "key". At the end of input
+it flushes, and exits with 0 if its client took every call and reported no error.
+
+To add a client: a driver, a `Client` in CLIENTS, and `pytest tests/sdk -k NAME
+--write-golden`; then read the golden file.
+"""
+
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).parent
+DRIVERS = HERE / "drivers"
+
+
+@dataclass(frozen=True)
+class Client:
+    """command: runs the driver. needs: files without which it cannot run. get: how to
+    come by them. reorders: the tests in which the client itself does not send a user's
+    events in the order of the calls (docs/http-api.md says why).
+    """
+
+    name: str
+    command: tuple[str, ...]
+    needs: tuple[Path, ...] = ()
+    get: str = "make sdks"
+    reorders: Collection[str] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+    def is_missing(self) -> bool:
+        return not all(path.exists() for path in self.needs)
+
+
+# What was refused with Retry-After goes to the end of the client's queue.
+RETRY_AFTER = {"unavailable", "limited"}
+# The client does not wait for one batch before it posts the next.
+ALL = {"unavailable", "limited", "killed"}
+
+
+def python(package: str, module: str, reorders: Collection[str] = ()) -> Client:
+    """A version of a Python package, installed in a directory of its own."""
+    home = HERE / ".python" / package
+    return Client(
+        name=package.replace("==", "-"),
+        command=(sys.executable, str(DRIVERS / "python.py"), module),
+        needs=(home,),
+        reorders=reorders,
+        environ={"PYTHONPATH": str(home)},
+    )
+
+
+def node(package: str, driver: str, reorders: Collection[str]) -> Client:
+    """A package of package.json; package is the name that it has there."""
+    return Client(
+        name=package,
+        command=("node", str(DRIVERS / driver), package),
+        needs=(HERE / "node_modules" / package,),
+        get="install nodejs and npm, then `make sdks`",
+        reorders=reorders,
+    )
+
+
+CLIENTS = (
+    python("segment-analytics-python==2.4.0", "segment.analytics", RETRY_AFTER),
+    python("segment-analytics-python==2.3.6", "segment.analytics"),
+    python("rudder-sdk-python==2.1.9", "rudderstack.analytics"),
+    node("segment-analytics-node-3.1.0", "segment.js", ALL),
+    node("segment-analytics-node-3.0.0", "segment.js", ALL),
+    node("rudder-sdk-node-3.0.13", "rudder.js", ALL),
+)
