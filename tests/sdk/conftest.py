@@ -3,9 +3,10 @@
 A test that takes `stage` runs once for each client of clients.py. On the stage are
 that client (`stage.client`) and a router with an archive, both in empty directories:
 
-    with stage.router.running(), stage.run() as driver:
-        driver.call(*stage.calls())     # each call as it comes to the client
-    assert stage.arrived()              # events, in the order of the archive
+    with stage.router.running():
+        with stage.run() as driver:
+            driver.call(*stage.calls())     # each as it comes to the client
+        events = stage.arrived(len(stage.calls()))    # in the order of the archive
 
 At the end of the inner block the driver flushes; it must then exit with 0. What is
 expected is golden/NAME.json, compared by `golden.text`; `--write-golden` writes these
