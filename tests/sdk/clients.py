@@ -9,6 +9,7 @@ To add a client: a driver, a `Client` in CLIENTS, and `pytest tests/sdk -k NAME
 --write-golden`; then read the golden file.
 """
 
+import shutil
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,8 @@ DRIVERS = HERE / "drivers"
 
 @dataclass(frozen=True)
 class Client:
-    """command: runs the driver. needs: files without which it cannot run. get: how to
+    """command: runs the driver. needs: files without which it cannot run, beside
+    the command's program. get: how to
     come by them. reorders: the tests in which the client itself does not send a user's
     events in the order of the calls (docs/http-api.md says why).
     """
@@ -33,7 +35,8 @@ class Client:
     environ: Mapping[str, str] = field(default_factory=dict)
 
     def is_missing(self) -> bool:
-        return not all(path.exists() for path in self.needs)
+        program = shutil.which(self.command[0])
+        return program is None or not all(path.exists() for path in self.needs)
 
 
 # What was refused with Retry-After goes to the end of the client's queue.

@@ -110,7 +110,7 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     client: Client = request.param
     if client.is_missing():
         NOT_RUN[client.name] = client
-        pytest.skip(f"{client.name} is not installed: {client.get}")
+        pytest.skip(f"not installed: {client.get}")
     made = Stage(client, tmp_path)
     yield made
     if made.router.process is not None:

@@ -1,12 +1,14 @@
 """Unmodified clients: what they send arrives, whatever happens on the way."""
 
+import re
 from itertools import count
 from typing import Any
 
 import pytest
-from conftest import eventually
+from conftest import ROOT, eventually
 
 from sdk import faults, golden
+from sdk.clients import CLIENTS
 from sdk.conftest import CONF, Stage
 
 # Small, so that a stream of events takes many requests.
@@ -87,3 +89,12 @@ def test_kill_9_in_the_middle_and_every_event_arrives(stage: Stage) -> None:
     again = set(before) & set(after)
     assert not again or set(before[-len(again) :]) == again
     stage.router.stop()
+
+
+def test_the_docs_have_a_row_for_every_client_and_version() -> None:
+    lines = (ROOT / "docs" / "http-api.md").read_text().replace("/", "-").splitlines()
+    rows = [line for line in lines if re.search(r"\| (run|emulated): .*\|$", line)]
+    for client in CLIENTS:
+        found = re.match(r"(.+?)-(\d+\.\d+\.\d+)", client.name)
+        assert found, client.name
+        assert any(found[1] in row and found[2] in row for row in rows), client.name
