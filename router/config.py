@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import pydantic
-from pydantic import Field, SecretStr
+from pydantic import Field, IPvAnyNetwork, SecretStr
 
 from router import plugins
 from router.destination import Destination
 from router.errors import ConfigError, PluginError
-from router.settings import DestinationSettings, Duration, Size, Table
+from router.settings import Base, DestinationSettings, Duration, Origin, Size, Table
 from router.tables import TableSource, read_tables
 
 DEFAULT_DIRECTORY = "conf.d"
@@ -46,6 +46,13 @@ class IngestSettings(Table):
     read_timeout: Duration = Field(60.0, description="for a client to send a request")
     unknown_key: Literal["reject", "accept"] = Field(
         "reject", description="accept: answer 200 and drop the events, as Segment does"
+    )
+    origins: list[Origin] = Field([], description="pages that may send; none: any")
+    public_url: Base = Field(
+        "", description="where clients reach the router; else as each request says"
+    )
+    trusted_proxies: list[IPvAnyNetwork] = Field(
+        [], description="addresses or networks whose X-Forwarded-For is believed"
     )
 
 

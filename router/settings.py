@@ -5,7 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+)
 
 EventType = Literal["identify", "track", "page", "screen", "group", "alias"]
 
@@ -32,9 +39,26 @@ def _size(value: Any) -> int:
     return int(_measure(value, BYTES, 'a size such as "512KiB" or "10GiB"'))
 
 
+def _origin(value: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z-]*://[^/\sA-Z]+", value):
+        raise ValueError('expected what browsers send, as "https://shop.example"')
+    return value
+
+
+def _base(value: str) -> str:
+    if value and not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", value):
+        raise ValueError('expected a URL such as "https://events.shop.example"')
+    return value
+
+
 # Seconds, written as "24h"; bytes, written as "512KiB" or as a bare number.
 Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
 Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
+
+# Where a page comes from: scheme, host, and port where it is not the usual one; and
+# a URL to which paths are added, or "".
+Origin = Annotated[str, AfterValidator(_origin)]
+Base = Annotated[str, AfterValidator(_base)]
 
 
 class Table(BaseModel):

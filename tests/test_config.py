@@ -321,6 +321,24 @@ def test_a_missing_key_says_what_it_is(report):
             "[ingest] max_batch = '0B': expected greater tha",
         ),
         (
+            "[ingest]\norigins = ['https://a.example', 'https://b.example/']",
+            "[ingest] origins.1 = 'https://b.example/': expected what browsers send, "
+            'as "https://shop.example"',
+        ),
+        (
+            "[ingest]\norigins = ['*']",
+            "[ingest] origins.0 = '*': expected what browsers send",
+        ),
+        (
+            "[ingest]\npublic_url = 'events.shop.example'",
+            "[ingest] public_url = 'events.shop.example': expected a URL such as "
+            '"https://events.shop.example"',
+        ),
+        (
+            "[ingest]\ntrusted_proxies = ['10.0.0.0/8', 'proxy']",
+            "[ingest] trusted_proxies.1 = 'proxy': value is not a valid IPv4 or IPv6",
+        ),
+        (
             "[destinations.jsonl]\ntypes = ['track', 'tack']",
             "[destinations.jsonl] types.1 = 'tack': expected 'identify', 'track', "
             "'page', 'screen', 'group' or 'alias'",
