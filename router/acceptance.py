@@ -161,7 +161,7 @@ class Acceptance:
     @contextmanager
     def _attributed(self, caller: Caller) -> Iterator[_Request]:
         """A request whose refusal says what source it was of."""
-        key = _basic_user(caller.authorization)
+        key = basic_user(caller.authorization)
         source, _ = self._sources.get(_digest(key or ""), ("", None))
         request = _Request(caller, key, source)
         try:
@@ -232,7 +232,7 @@ def _digest(key: str) -> bytes:
     return sha256(key.encode(errors="surrogatepass")).digest()
 
 
-def _basic_user(authorization: str | None) -> str | None:
+def basic_user(authorization: str | None) -> str | None:
     """The user of Basic authentication; None for anything else."""
     scheme, _, encoded = (authorization or "").partition(" ")
     if scheme.lower() != "basic":

@@ -16,12 +16,14 @@ import falcon
 from router import config as configuration
 from router.acceptance import Acceptance
 from router.bodies import Bodies
+from router.browsers import Dropped, Pixel, Projects, SourceConfig
 from router.config import Config
 from router.delivery import Lanes, register
 from router.errors import ConfigError, Refused, StorageUnavailable
 from router.gate import Surroundings
 from router.ledger import Ledger
 from router.log import Log
+from router.middleware import CORS, Addresses
 from router.resources import BATCHES, CALLS, Calls, Health, Ready, answer
 from router.wakeup import ring
 
@@ -94,7 +96,9 @@ def create_app(config: Config, log: Log) -> WSGIApp:
     appended = partial(ring, config.router.data_dir)
     acceptance = Acceptance(log, config.sources, config.ingest, appended)
     bodies = Bodies(config.ingest.max_batch, config.ingest.read_timeout)
-    app = falcon.App(media_type=falcon.MEDIA_JSON)
+    ingest = config.ingest
+    around: list[Any] = [Addresses(ingest.trusted_proxies), CORS(ingest.origins)]
+    app = falcon.App(media_type=falcon.MEDIA_JSON, middleware=around)
     app.req_options.strip_url_path_trailing_slash = True
     for kind, letter in CALLS.items():
         calls = Calls(partial(acceptance.accept_one, kind), bodies)
@@ -102,6 +106,7 @@ def create_app(config: Config, log: Log) -> WSGIApp:
         app.add_route(f"/v1/{letter}", calls)
     for name in BATCHES:
         app.add_route(f"/v1/{name}", Calls(acceptance.accept_batch, bodies))
+    add_browser_routes(app, config, acceptance, bodies)
     app.add_route("/health", Health())
     app.add_route("/ready", Ready(log))
     app.add_error_handler(Refused, _answer_refused)
@@ -111,6 +116,22 @@ def create_app(config: Config, log: Log) -> WSGIApp:
         return app
     sandboxes = {name: d.sandbox() for name, d in config.destinations.items()}
     return mounted(app, {f"/sandbox/{n}": s for n, s in sandboxes.items() if s})
+
+
+def add_browser_routes(
+    app: Any, config: Config, acceptance: Acceptance, bodies: Bodies
+) -> None:
+    """What SDKs in pages and on phones need beside the routes for events."""
+    app.add_route("/beacon/v1/batch", Calls(acceptance.accept_batch, bodies))
+    for kind in CALLS:
+        app.add_route(f"/v1/pixel/{kind}", Pixel(partial(acceptance.accept_one, kind)))
+    for kind in ("track", "page"):
+        app.add_route(f"/pixel/v1/{kind}", Pixel(partial(acceptance.accept_one, kind)))
+    projects = Projects(config.sources, config.ingest.public_url)
+    app.add_route("/v1/projects/{rest:path}", projects)
+    app.add_route("/sourceConfig", SourceConfig(config.sources))
+    app.add_route("/v1/m", Dropped())
+    app.add_route("/rsaMetrics", Dropped())
 
 
 def mounted(app: WSGIApp, others: Mapping[str, WSGIApp]) -> WSGIApp:

@@ -1,6 +1,7 @@
 """The HTTP resources: thin translations between falcon and what lies below."""
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,7 +16,11 @@ from router.log import Log
 
 # Each type of call, and the one-letter path that browser clients use for it.
 CALLS = {kind: kind[0] for kind in TYPES}
-BATCHES = ("batch", "import", "b")
+# The last is where React Native posts when its proxy is given with the path.
+BATCHES = ("batch", "import", "b", "batch/b")
+
+# Where only pages and mails send, which need not say from where.
+BY_BROWSERS = re.compile("/+(beacon|v1/pixel|pixel)/")
 
 logger = logging.getLogger("router.http")
 
@@ -64,9 +69,10 @@ class Ready:
 
 def caller(req: Request) -> Caller:
     """Who sent the request."""
-    is_browser = req.get_header("Origin") is not None
+    has_origin = req.get_header("Origin") is not None
+    is_browser = has_origin or BY_BROWSERS.match(req.path) is not None
     key = req.get_param("writeKey")
-    return Caller(req.auth, key, req.remote_addr, is_browser)
+    return Caller(req.auth, key, req.remote_addr or None, is_browser)
 
 
 def answer(resp: Response, content: Any, status: str | int = HTTP_200) -> None:
