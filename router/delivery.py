@@ -9,6 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
 from router.claims import claim
@@ -22,9 +23,6 @@ logger = logging.getLogger("router.delivery")
 
 # Seconds between two looks at the claims: a lane changes hands well within a second.
 LOOK_EVERY = 0.2
-# Looks between two at the log, for what was appended by a process that died before it
-# could ring.
-LOOKS_PER_HEADS = 5
 
 
 class Lanes:
@@ -66,19 +64,15 @@ class Lanes:
                 self._end()
 
     def _look_after(self) -> None:
-        ear = Ear(self._data_dir)
-        looks = 0
-        try:
+        with closing(Ear(self._data_dir)) as ear:
             while not self._stopping.is_set():
                 self._share()
-                if looks % LOOKS_PER_HEADS == 0:
-                    self._wake(self._behind())
-                looks += 1
                 next_look = time.monotonic() + LOOK_EVERY
                 while (left := next_look - time.monotonic()) > 0:
-                    self._wake(ear.listen(left))
-        finally:
-            ear.close()
+                    grown = ear.listen(left)
+                    for lane in self._lanes:
+                        if lane.partition in grown:
+                            lane.wake()
 
     def _end(self) -> None:
         for lane in self._lanes:
@@ -98,31 +92,16 @@ class Lanes:
             mine = [lane for lane in self._lanes if lane.destination is destination]
             for lane in mine[share:]:
                 lane.stop()
-            taken = {lane.partition for lane in mine}
-            for partition in range(partitions):
-                if len(taken) < share and partition not in taken:
-                    taken |= self._claimed(destination, partition)
-
-    def _claimed(self, destination: Destination, partition: int) -> set[int]:
-        """Starts that lane, unless it is another's; the partition, if it did."""
-        held = claim(self._data_dir, destination.name, partition)
-        if held is None:
-            return set()
-        lane = Lane(destination, partition, held, self._shared)
-        self._lanes.append(lane)
-        lane.start()
-        return {partition}
-
-    def _wake(self, partitions: set[int]) -> None:
-        for lane in self._lanes:
-            if lane.partition in partitions:
-                lane.wake()
-
-    def _behind(self) -> set[int]:
-        heads = self._shared.log.heads()
-        return {
-            one.partition for one in self._lanes if one.offset < heads[one.partition]
-        }
+            missing = set(range(partitions)) - {lane.partition for lane in mine}
+            for partition in sorted(missing):
+                if len(mine) >= share:
+                    break
+                held = claim(self._data_dir, destination.name, partition)
+                if held is not None:
+                    lane = Lane(destination, partition, held, self._shared)
+                    lane.start()
+                    mine.append(lane)
+                    self._lanes.append(lane)
 
 
 def register(destinations: Iterable[Destination], shared: Surroundings) -> None:

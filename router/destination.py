@@ -6,7 +6,7 @@ select -> require -> map        (here: pure, the same for `explain`)
 
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import chain
 from typing import Any
@@ -23,7 +23,7 @@ DELIVERED, SKIPPED, DEAD = "delivered", "skipped", "dead"
 PLUGIN_ERROR = "plugin_error"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Delivery:
     """An event on its way to a destination.
 
@@ -37,18 +37,38 @@ class Delivery:
     state: str | None = None
     code: str = ""
     reason: str = ""
-    problems: Sequence[str] = field(default=())
+    problems: Sequence[str] = ()
     detail: str = ""
     attempts: int = 0
 
-    def delivered(self) -> "Delivery":
-        return replace(self, state=DELIVERED, code=DELIVERED, payload=None)
+    def delivered(self) -> None:
+        self.payload = None
+        self._settle(DELIVERED, DELIVERED)
 
-    def skipped(self, code: str, reason: str) -> "Delivery":
-        return replace(self, state=SKIPPED, code=code, reason=reason)
+    def skipped(self, code: str, reason: str) -> None:
+        self._settle(SKIPPED, code, reason)
 
-    def died(self, code: str, reason: str, **more: Any) -> "Delivery":
-        return replace(self, state=DEAD, code=code, reason=reason, **more)
+    def died(self, code: str, reason: str) -> None:
+        self._settle(DEAD, code, reason)
+
+    def failed(self, error: BaseException, attempts: int = 0) -> None:
+        """Died of an outcome of `deliver`, or of a bug in it."""
+        self.attempts = attempts
+        if isinstance(error, Outcome):
+            self.detail = error.detail
+            self.died(error.code, error.reason)
+        else:
+            self.broke(error)
+
+    def broke(self, error: BaseException) -> None:
+        """Died of a bug in the plugin."""
+        self.detail = "".join(traceback.format_exception(error))
+        self.died(PLUGIN_ERROR, f"the plugin raised {type(error).__name__}")
+
+    def _settle(self, state: str, code: str, reason: str = "") -> None:
+        self.code, self.reason = code, reason
+        # Last, as another thread may commit what it sees settled.
+        self.state = state
 
 
 class Destination:
@@ -62,9 +82,8 @@ class Destination:
         self.plugin = settings.plugin
         self._hooks = manager.hook
         self._names = {name, self.plugin, *settings.integration_names}
-        declared: Mapping[str, Sequence[Requirement]] = self._hooks.requirements(
-            settings=settings
-        )
+        declared: Mapping[str, Sequence[Requirement]]
+        declared = self._hooks.requirements(settings=settings)
         self.requirements = {_plain(name): found for name, found in declared.items()}
         for one in chain.from_iterable(self.requirements.values()):
             if not isinstance(one, Requirement):
@@ -77,11 +96,19 @@ class Destination:
         """
         delivery = Delivery(record)
         try:
-            return self._select(delivery) or self._map(delivery)
+            if skip := self._reason_to_skip(record):
+                delivery.skipped(*skip)
+            elif problems := self._problems(record.event):
+                delivery.problems = problems
+                delivery.died("requirements", "; ".join(problems))
+            else:
+                self._map(delivery)
         except Rejected as error:
-            return delivery.died(error.code, error.reason, problems=[error.reason])
+            delivery.problems = [error.reason]
+            delivery.died(error.code, error.reason)
         except (Exception, SystemExit) as error:
-            return bug(delivery, error)
+            delivery.broke(error)
+        return delivery
 
     def connect(self) -> Any:
         """A client for one thread."""
@@ -100,55 +127,35 @@ class Destination:
         """The plugin's imitation of its partner, a WSGI app, or None."""
         return self._hooks.sandbox(settings=self.settings)
 
-    def _select(self, delivery: Delivery) -> Delivery | None:
-        settings, event = self.settings, delivery.record.event
-        if settings.sources and delivery.record.source not in settings.sources:
-            return delivery.skipped("source_not_selected", "not one of its `sources`")
-        if settings.types and event["type"] not in settings.types:
-            return delivery.skipped("type_not_selected", "not one of its `types`")
+    def _reason_to_skip(self, record: Record) -> tuple[str, str] | None:
+        """The code and the reason, if the event is not for this destination."""
+        settings, event, kind = self.settings, record.event, record.event["type"]
+        if settings.sources and record.source not in settings.sources:
+            return "source_not_selected", "not one of its `sources`"
+        if settings.types and kind not in settings.types:
+            return "type_not_selected", "not one of its `types`"
         if settings.events and not _matches(event.get("event"), settings.events):
-            return delivery.skipped("event_not_selected", "not one of its `events`")
+            return "event_not_selected", "not one of its `events`"
         if not is_switched_on(event.get("integrations"), self._names):
-            return delivery.skipped(
-                "integrations", "the event's `integrations` object switches it off"
-            )
+            return "integrations", "the event's `integrations` object switches it off"
+        if not getattr(self._hooks, kind).get_hookimpls():
+            return "unsupported_type", f"{self.plugin} takes no {kind} calls"
         return None
 
-    def _map(self, delivery: Delivery) -> Delivery:
+    def _problems(self, event: Mapping[str, Any]) -> list[str]:
+        if event["type"] != "track":
+            return []
+        return check(self.requirements.get(_plain(event["event"]), ()), event)
+
+    def _map(self, delivery: Delivery) -> None:
         event = delivery.record.event
         hook = getattr(self._hooks, event["type"])
-        if not hook.get_hookimpls():
-            return delivery.skipped(
-                "unsupported_type", f"{self.plugin} takes no {event['type']} calls"
-            )
-        if event["type"] == "track":
-            needed = self.requirements.get(_plain(event.get("event")), ())
-            problems = check(needed, event)
-            if problems:
-                reason = "; ".join(problems)
-                return delivery.died("requirements", reason, problems=problems)
         payload = hook(event=event, settings=self.settings)
         if payload is None:
-            return delivery.skipped(
-                "unsupported_event", f"{self.plugin} does not take this event"
-            )
-        return replace(delivery, payload=payload, size=len(codec.dumps(payload)))
-
-
-def settled(delivery: Delivery, error: BaseException, attempts: int = 0) -> Delivery:
-    """The dead letter that an outcome of `deliver` makes, or a bug in it."""
-    if not isinstance(error, Outcome):
-        return bug(delivery, error)
-    return delivery.died(
-        error.code, error.reason, detail=error.detail, attempts=attempts
-    )
-
-
-def bug(delivery: Delivery, error: BaseException) -> Delivery:
-    """The dead letter that a bug in a plugin makes, with its traceback."""
-    reason = f"the plugin raised {type(error).__name__}"
-    detail = "".join(traceback.format_exception(error))
-    return delivery.died(PLUGIN_ERROR, reason, detail=detail)
+            what = f"{self.plugin} does not take this event"
+            delivery.skipped("unsupported_event", what)
+        else:
+            delivery.payload, delivery.size = payload, len(codec.dumps(payload))
 
 
 def is_switched_on(integrations: Any, names: set[str]) -> bool:

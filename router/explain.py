@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from requests.adapters import BaseAdapter
 
 from router import codec
-from router.destination import Delivery, Destination, settled
+from router.destination import Delivery, Destination
 from router.errors import InvalidEvent, Unreadable
 from router.events import Arrival, accept, new_id
 from router.ledger import Ledger
@@ -93,9 +93,7 @@ def explain_record(
 def explain(destination: Destination, record: Record) -> dict[str, Any]:
     """The outcome for one event, with the request if one would be made."""
     delivery = destination.prepare(record)
-    shown: dict[str, Any] = {}
-    if delivery.state is None:
-        delivery, shown = _rehearsed(destination, delivery)
+    shown = {} if delivery.state else _rehearsed(destination, delivery)
     outcome = delivery.state or "deliver"
     return _outcome(destination.name, record.message_id, outcome, delivery) | shown
 
@@ -131,21 +129,21 @@ def _outcome(
     }
 
 
-def _rehearsed(
-    destination: Destination, delivery: Delivery
-) -> tuple[Delivery, dict[str, Any]]:
+def _rehearsed(destination: Destination, delivery: Delivery) -> dict[str, Any]:
+    """What would be sent; or it has failed before."""
     client = destination.connect()
     if not isinstance(client, requests.Session):
-        return delivery, {"payload": delivery.payload}
+        return {"payload": delivery.payload}
     notebook = Notebook()
     for scheme in ("http://", "https://"):
         client.mount(scheme, notebook)
     try:
         destination.deliver([delivery], client)
     except Exception as error:
-        return settled(delivery, error), {}
+        delivery.failed(error)
+        return {}
     secrets = _secrets(destination.settings)
-    return delivery, {"requests": [_shown(one, secrets) for one in notebook.requests]}
+    return {"requests": [_shown(one, secrets) for one in notebook.requests]}
 
 
 def _shown(request: requests.PreparedRequest, secrets: list[str]) -> dict[str, Any]:

@@ -3,31 +3,31 @@
     read a window of the log, prepared -> send what has a payload -> commit
 
 A window holds what may be under way at once: a batch for each of the destination's
-`concurrency` streams. A user's events are all in one stream, in order, so that none
+`concurrency` streams. A user's events are all in one batch, in order, so that none
 overtakes another.
 """
 
 import logging
 import threading
-import zlib
 from collections import Counter
-from collections.abc import Sequence
 from functools import partial
+from itertools import takewhile
 
 from router.claims import Claim
 from router.destination import DEAD, PLUGIN_ERROR, Delivery, Destination
 from router.errors import StorageUnavailable
-from router.events import user_key
 from router.gate import Gate, Stopped, Surroundings
 from router.ledger import DeadLetter, Fenced
-from router.reading import Reader, batches
 from router.sending import Sender
-from router.window import Window
+from router.window import Batch, Window, windows
 
 logger = logging.getLogger("router.delivery")
 
 # Seconds before a lane tries again what the disk, or a bug, has prevented.
 PAUSE = 1.0
+# Seconds between two looks at the log, for what was appended by a process that died
+# before it could ring.
+LOOK_EVERY = 1.0
 
 
 class Lane(threading.Thread):
@@ -45,6 +45,8 @@ class Lane(threading.Thread):
         self._claim, self._shared = claim, shared
         self._grown = threading.Event()
         self._stopping = threading.Event()
+        self._window: list[Delivery] = []
+        self._committing = threading.Lock()
         self._gate = Gate(destination.settings, partition, shared, self._stopping)
         streams = range(destination.settings.concurrency)
         self._senders = [Sender(destination, self._gate, shared) for _ in streams]
@@ -88,23 +90,17 @@ class Lane(threading.Thread):
             self._stopping.wait(PAUSE)
 
     def _work(self) -> None:
-        reader = self._reader()
-        while True:
+        while not self._stopping.is_set():
+            here = (self._shared.log, self.partition, self.offset, self.destination)
+            for window in windows(*here):
+                if self._stopping.is_set():
+                    return
+                if self._must_stall(window.deliveries[0]):
+                    self._gate.enter()
+                    return
+                self._send(window)
+            self._grown.wait(LOOK_EVERY)
             self._grown.clear()
-            # Looked at after the clear, which may have swallowed the call of stop().
-            if self._stopping.is_set():
-                return
-            deliveries = reader.next_window()
-            if not deliveries:
-                self._grown.wait()
-            elif self._must_stall(deliveries[0]):
-                self._gate.enter()
-                reader = self._reader()
-            else:
-                self._send(Window(deliveries, self._commit))
-
-    def _reader(self) -> Reader:
-        return Reader(self.offset, self.partition, self._shared.log, self.destination)
 
     def _must_stall(self, delivery: Delivery) -> bool:
         """A bug in a mapping costs its own event, but not every event."""
@@ -112,18 +108,20 @@ class Lane(threading.Thread):
         return is_bug and not self._gate.tolerates_bug(delivery.reason)
 
     def _send(self, window: Window) -> None:
-        """Sends the streams of the window at once: each in a thread, unless it is the
+        """Sends the batches of the window at once: each in a thread, unless it is the
         only one."""
         errors: list[BaseException] = []
 
-        def send(sender: Sender, stream: Sequence[Delivery]) -> None:
+        def send(sender: Sender, batch: Batch) -> None:
             try:
-                for batch in batches(stream, self.destination.settings):
-                    sender.send(batch, window.settle)
+                sender.send(batch, self._commit)
             except BaseException as error:
                 errors.append(error)
 
-        work = list(zip(self._senders, self._streams(window.pending), strict=False))
+        self._window = window.deliveries
+        self._commit()
+        batches = [batch for batch in window.batches if batch.deliveries]
+        work = list(zip(self._senders, batches, strict=False))
         thread = partial(threading.Thread, target=send, name=self.name, daemon=True)
         threads = [thread(args=one) for one in work[1:]]
         for other in threads:
@@ -135,24 +133,21 @@ class Lane(threading.Thread):
         if errors:
             raise errors[0]
 
-    def _streams(self, pending: Sequence[Delivery]) -> list[list[Delivery]]:
-        """The deliveries shared out between the senders, by user."""
-        streams: list[list[Delivery]] = [[] for _ in self._senders]
-        for delivery in pending:
-            # Turned round, as all users of a partition are alike in this hash.
-            key = user_key(delivery.record.event)[::-1].encode()
-            streams[zlib.crc32(key) % len(streams)].append(delivery)
-        return [stream for stream in streams if stream]
-
-    def _commit(self, settled: Sequence[Delivery]) -> None:
-        """Commits; waits for a disk that is full, as what was sent is sent."""
-        name, now = self.destination.name, int(self._shared.clock() * 1000)
-        span = (self.offset, settled[-1].record.offset + 1)
-        counts = Counter((str(one.state), one.code) for one in settled)
-        letters = [_letter(name, one, now) for one in settled if one.state == DEAD]
-        commit = partial(self._shared.ledger.commit, name, self.partition)
-        self._gate.until_stored(partial(commit, span, counts, letters))
-        self.offset = span[1]
+    def _commit(self) -> None:
+        """Commits what is settled and has nothing before it that is not; waits for a
+        disk that is full, as what was sent is sent."""
+        with self._committing:
+            settled = list(takewhile(lambda one: one.state, self._window))
+            if not settled:
+                return
+            name, now = self.destination.name, int(self._shared.clock() * 1000)
+            span = (self.offset, settled[-1].record.offset + 1)
+            counts = Counter((str(one.state), one.code) for one in settled)
+            letters = [_letter(name, one, now) for one in settled if one.state == DEAD]
+            commit = partial(self._shared.ledger.commit, name, self.partition)
+            self._gate.until_stored(partial(commit, span, counts, letters))
+            self.offset = span[1]
+            del self._window[: len(settled)]
         if letters:
             codes = ", ".join(sorted({letter.code for letter in letters}))
             logger.warning("%s: %d dead letters (%s)", self.name, len(letters), codes)

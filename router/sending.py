@@ -1,41 +1,19 @@
-"""Sending batches in order, until each delivery is delivered or dead.
+"""Sending a batch, until each of its deliveries is delivered or dead.
 
 Outcomes are the plugin's; what they lead to is decided here, for every destination
 alike: wait and send the same again, halve, hold, or give up.
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Callable
 from typing import Any
 
-from router.destination import Delivery, Destination, settled
+from router.destination import Destination
 from router.errors import Misconfigured, Outcome, Rejected, Retry, TooLarge
 from router.gate import RETRY, Gate, Surroundings
+from router.window import Batch
 
 logger = logging.getLogger("router.delivery")
-
-
-@dataclass
-class Part:
-    """Deliveries that go out in one request. since: epoch seconds of the first failure;
-    taken: how many events the destination had taken by then."""
-
-    deliveries: Sequence[Delivery]
-    attempts: int = 0
-    since: float = 0.0
-    taken: int = 0
-
-    def split(self, error: BaseException) -> list["Part"]:
-        """Smaller parts, in order: the guilty one alone if it is known, else halves."""
-        index = error.index if isinstance(error, Rejected) else None
-        middle = len(self.deliveries) // 2
-        is_known = index is not None and 0 <= index < len(self.deliveries)
-        cuts = [index, index + 1] if is_known and index is not None else [middle]
-        bounds = pairwise([0, *cuts, len(self.deliveries)])
-        pieces = [self.deliveries[start:end] for start, end in bounds]
-        return [replace(self, deliveries=piece) for piece in pieces if piece]
 
 
 class Sender:
@@ -47,22 +25,22 @@ class Sender:
         self._destination, self._gate, self._shared = destination, gate, shared
         self._client: Any = None
 
-    def send(
-        self,
-        deliveries: Sequence[Delivery],
-        settle: Callable[[Sequence[Delivery]], None],
-    ) -> None:
-        """Calls settle with each delivery once it is settled; raises Stopped."""
-        parts = [Part(deliveries)]
+    def send(self, batch: Batch, settled: Callable[[], None]) -> None:
+        """Settles every delivery of the batch, and calls settled each time that it has
+        settled some; raises Stopped."""
+        parts = [batch]
         while parts:
             part = parts.pop()
             error = self._send_part(part)
-            if error is None:
-                settle([delivery.delivered() for delivery in part.deliveries])
-            elif len(part.deliveries) > 1:
+            if error is not None and len(part.deliveries) > 1:
                 parts.extend(reversed(part.split(error)))
-            else:
-                settle([settled(part.deliveries[0], error, part.attempts)])
+                continue
+            for delivery in part.deliveries:
+                if error is None:
+                    delivery.delivered()
+                else:
+                    delivery.failed(error, part.attempts)
+            settled()
 
     def close(self) -> None:
         """Closes the client, if it can be closed."""
@@ -74,7 +52,7 @@ class Sender:
         except Exception:
             logger.exception("%s: a client cannot be closed", self._destination.name)
 
-    def _send_part(self, part: Part) -> BaseException | None:
+    def _send_part(self, part: Batch) -> BaseException | None:
         """None once all were taken, or why they cannot be, which is for good."""
         while True:
             probed = self._gate.enter()
@@ -111,7 +89,7 @@ class Sender:
                 raise Misconfigured(f"connect raised {name}") from error
         return self._client
 
-    def _is_exhausted(self, part: Part) -> bool:
+    def _is_exhausted(self, part: Batch) -> bool:
         """Whether to give up: after many attempts and a long time, in which the
         destination took other events. An outage is never a reason."""
         now = self._shared.clock()
@@ -126,4 +104,4 @@ class Sender:
 
     def _taken(self) -> int:
         counts = self._shared.ledger.counts(self._destination.name)
-        return sum(n for (state, _), n in counts.items() if state == "delivered")
+        return counts["delivered", "delivered"]

@@ -1,37 +1,96 @@
-"""The deliveries that a lane has under way, and how far they are settled."""
+"""A lane's way through the log, in windows: the deliveries that are under way at once.
 
-import threading
-from collections.abc import Callable, Sequence
+However long the backlog, one page of the log and one window are in memory.
+"""
 
-from router.destination import Delivery
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from router.destination import PLUGIN_ERROR, Delivery, Destination
+from router.errors import Rejected
+from router.events import user_key
+from router.log import Log
+from router.settings import DestinationSettings
+
+PAGE_RECORDS = 1000
+PAGE_BYTES = 256 * 1024
+
+
+@dataclass
+class Batch:
+    """Deliveries that go out in one request; size in bytes of their payloads.
+
+    since: epoch seconds of the first failure; taken: how many events the destination
+    had taken by then.
+    """
+
+    deliveries: list[Delivery] = field(default_factory=list)
+    size: int = 0
+    attempts: int = 0
+    since: float = 0.0
+    taken: int = 0
+
+    def split(self, error: BaseException) -> list["Batch"]:
+        """Smaller ones, in order: the guilty one alone if it is known, else halves."""
+        many = len(self.deliveries)
+        cuts = [many // 2]
+        guilty = error.index if isinstance(error, Rejected) else None
+        if guilty is not None and 0 <= guilty < many:
+            cuts = [guilty, guilty + 1]
+        bounds = pairwise([0, *cuts, many])
+        pieces = [self.deliveries[start:end] for start, end in bounds]
+        return [replace(self, deliveries=piece) for piece in pieces if piece]
 
 
 class Window:
-    """Deliveries in the order of the log, settled in any order by several threads.
+    """Deliveries in the order of the log; those with a payload also in batches, one
+    for each stream of the destination, and all of a user in the same."""
 
-    commit is called, by one thread at a time, with those that are settled and have no
-    unsettled one before them.
-    """
+    def __init__(self, settings: DestinationSettings) -> None:
+        self.deliveries: list[Delivery] = []
+        self.batches = [Batch() for _ in range(settings.concurrency)]
+        self._settings = settings
+        self._most = max(PAGE_RECORDS, settings.batch_events * settings.concurrency)
+        self._batch_of: dict[str, Batch] = {}
 
-    def __init__(
-        self,
-        deliveries: Sequence[Delivery],
-        commit: Callable[[Sequence[Delivery]], None],
-    ) -> None:
-        self.pending = [one for one in deliveries if one.state is None]
-        self._offsets = [one.record.offset for one in deliveries]
-        self._commit = commit
-        self._settled: dict[int, Delivery] = {}
-        self._lock = threading.Lock()
-        self.settle([one for one in deliveries if one.state is not None])
+    def takes(self, delivery: Delivery) -> bool:
+        """Adds a delivery, unless the window has no room for it or has to end first."""
+        if len(self.deliveries) >= self._most:
+            return False
+        if delivery.code == PLUGIN_ERROR and self.deliveries:
+            # What is before it goes out first: the lane may have to stall at it.
+            return False
+        if delivery.state is None and not self._is_batched(delivery):
+            return False
+        self.deliveries.append(delivery)
+        return True
 
-    def settle(self, deliveries: Sequence[Delivery]) -> None:
-        """Takes deliveries that are delivered, skipped or dead."""
-        with self._lock:
-            self._settled.update((one.record.offset, one) for one in deliveries)
-            ready = 0
-            while ready < len(self._offsets) and self._offsets[ready] in self._settled:
-                ready += 1
-            if ready:
-                self._commit([self._settled.pop(n) for n in self._offsets[:ready]])
-                del self._offsets[:ready]
+    def _is_batched(self, delivery: Delivery) -> bool:
+        smallest = min(self.batches, key=lambda batch: len(batch.deliveries))
+        user = user_key(delivery.record.event)
+        batch = self._batch_of.setdefault(user, smallest)
+        # The byte is the comma that stands between two payloads.
+        size = batch.size + delivery.size + 1
+        is_full = len(batch.deliveries) >= self._settings.batch_events
+        if batch.deliveries and (is_full or size > self._settings.batch_bytes):
+            return False
+        batch.deliveries.append(delivery)
+        batch.size = size
+        return True
+
+
+def windows(
+    log: Log, partition: int, offset: int, destination: Destination
+) -> Iterator[Window]:
+    """Everything from an offset to the end of the partition, prepared."""
+    window = Window(destination.settings)
+    while page := log.read(partition, offset, PAGE_RECORDS, PAGE_BYTES):
+        for delivery in map(destination.prepare, page):
+            if not window.takes(delivery):
+                yield window
+                window = Window(destination.settings)
+                window.takes(delivery)
+        offset = page[-1].offset + 1
+    if window.deliveries:
+        yield window
