@@ -56,40 +56,27 @@ def manager(name: str, known: Mapping[str, Found]) -> pluggy.PluginManager:
     if name not in known:
         names = ", ".join(sorted(known)) or "none"
         raise PluginError(f"no plugin is named {name!r}; known plugins: {names}")
+    found = known[name]
+    where = f"plugin {name!r} ({found.origin})"
     hooks = pluggy.PluginManager(hookspecs.PROJECT)
     hooks.add_hookspecs(hookspecs)
     hooks.register(defaults)
-    found = known[name]
-    plugin = _import(found)
     try:
-        hooks.register(plugin, name)
+        hooks.register(found.load(), name)
         hooks.check_pending()
     except pluggy.PluginValidationError as error:
-        raise PluginError(
-            f"plugin {name!r} ({found.origin}): {_one_line(error)}; "
-            f"hooks: {', '.join(_hooks_and_arguments())}"
-        ) from None
-    for caller in vars(hooks.hook).values():
-        for hook in caller.get_hookimpls():
-            if inspect.iscoroutinefunction(hook.function):
-                where = f"plugin {name!r} ({found.origin})"
-                raise PluginError(f"{where}: {caller.name} is async; hooks are not")
-    if not hooks.hook.deliver.get_hookimpls():
-        raise PluginError(
-            f"plugin {name!r} ({found.origin}): has no hook `deliver`; "
-            "is it marked with @hookimpl?"
-        )
-    return hooks
-
-
-def _import(found: Found) -> Any:
-    try:
-        return found.load()
+        said, there_are = " ".join(str(error).split()), ", ".join(_signatures(hooks))
+        raise PluginError(f"{where}: {said}; hooks: {there_are}") from None
     except (Exception, SystemExit) as error:
-        raise PluginError(
-            f"plugin {found.name!r} ({found.origin}): cannot be imported: "
-            f"{type(error).__name__}: {error} ({place(error)})"
-        ) from error
+        said = f"{type(error).__name__}: {error} ({place(error)})"
+        raise PluginError(f"{where}: cannot be imported: {said}") from error
+    for caller in vars(hooks.hook).values():
+        if any(inspect.iscoroutinefunction(i.function) for i in caller.get_hookimpls()):
+            raise PluginError(f"{where}: {caller.name} is async; hooks are not")
+    if not hooks.hook.deliver.get_hookimpls():
+        what = "has no hook `deliver`; is it marked with @hookimpl?"
+        raise PluginError(f"{where}: {what}")
+    return hooks
 
 
 def place(error: BaseException) -> str:
@@ -123,10 +110,7 @@ def _in_directory(directory: Path) -> Iterator[Found]:
 def _load_file(name: str, file: Path) -> Any:
     """Imports a file under a module name of its own, so that no other is shadowed."""
     module_name = f"{ENTRY_POINT_GROUP}_plugin_{name}"
-    folder = [str(file.parent)] if file.name == "__init__.py" else None
-    spec = importlib.util.spec_from_file_location(
-        module_name, file, submodule_search_locations=folder
-    )
+    spec = importlib.util.spec_from_file_location(module_name, file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -145,14 +129,8 @@ def _described(point: EntryPoint) -> str:
     return f"entry point {point.value}{owner}"
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
-def _hooks_and_arguments() -> Iterator[str]:
-    specs = pluggy.PluginManager(hookspecs.PROJECT)
-    specs.add_hookspecs(hookspecs)
-    for name, caller in sorted(vars(specs.hook).items()):
-        spec = getattr(caller, "spec", None)
-        if spec is not None:
-            yield f"{name}({', '.join(spec.argnames)})"
+def _signatures(hooks: pluggy.PluginManager) -> Iterator[str]:
+    """Each hook that there is, with its arguments."""
+    for name, caller in sorted(vars(hooks.hook).items()):
+        if caller.spec is not None:
+            yield f"{name}({', '.join(caller.spec.argnames)})"
