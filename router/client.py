@@ -16,7 +16,6 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from router import codec
 from router.errors import Misconfigured, Rejected, Retry, TooLarge
@@ -139,30 +138,22 @@ class Deadlined:
         self.sock = plain
 
 
-class DeadlineHTTPPool(HTTPConnectionPool):
-    class ConnectionCls(Deadlined, HTTPConnection):
-        pass
+class DeadlineHTTP(Deadlined, HTTPConnection):
+    pass
 
 
-class DeadlineHTTPSPool(HTTPSConnectionPool):
-    class ConnectionCls(Deadlined, HTTPSConnection):
-        pass
-
-
-POOLS = {"http": DeadlineHTTPPool, "https": DeadlineHTTPSPool}
+class DeadlineHTTPS(Deadlined, HTTPSConnection):
+    pass
 
 
 class DeadlineAdapter(HTTPAdapter):
     """An adapter whose pools open deadline-keeping connections, proxied ones too."""
 
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = POOLS
-
-    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **options)
-        manager.pool_classes_by_scheme = POOLS
-        return manager
+    def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **options)
+        is_tls = pool.scheme == "https"
+        pool.ConnectionCls = DeadlineHTTPS if is_tls else DeadlineHTTP
+        return pool
 
 
 @contextmanager
