@@ -32,32 +32,11 @@ def requirements(  # type: ignore[empty-body]
 
 @hookspec(firstresult=True)
 def identify(event: Event, settings: DestinationSettings) -> Any:
-    """The payload for an identify call, or None: not for this destination. Pure."""
+    """The payload for a call of this type, or None: not for this destination. Pure."""
 
 
-@hookspec(firstresult=True)
-def track(event: Event, settings: DestinationSettings) -> Any:
-    """The payload for a track call, or None: not for this destination. Pure."""
-
-
-@hookspec(firstresult=True)
-def page(event: Event, settings: DestinationSettings) -> Any:
-    """The payload for a page call, or None: not for this destination. Pure."""
-
-
-@hookspec(firstresult=True)
-def screen(event: Event, settings: DestinationSettings) -> Any:
-    """The payload for a screen call, or None: not for this destination. Pure."""
-
-
-@hookspec(firstresult=True)
-def group(event: Event, settings: DestinationSettings) -> Any:
-    """The payload for a group call, or None: not for this destination. Pure."""
-
-
-@hookspec(firstresult=True)
-def alias(event: Event, settings: DestinationSettings) -> Any:
-    """The payload for an alias call, or None: not for this destination. Pure."""
+# There is such a hook for each type of call.
+track = page = screen = group = alias = identify
 
 
 @hookspec(firstresult=True)
