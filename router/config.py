@@ -5,10 +5,10 @@ with file, table, key, value and what was expected.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import pydantic
 from pydantic import Field, IPvAnyNetwork, SecretStr
@@ -20,8 +20,6 @@ from router.settings import Base, DestinationSettings, Duration, Origin, Size, T
 from router.tables import TableSource, read_tables
 
 DEFAULT_DIRECTORY = "conf.d"
-
-Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 
 class RouterSettings(Table):
@@ -103,9 +101,9 @@ class _Reader:
         self.tables, self.problems = read_tables(directory, environ)
 
     def config(self) -> Config:
-        router = self._one("router", RouterSettings)
-        ingest = self._one("ingest", IngestSettings)
-        admin = self._one("admin", AdminSettings)
+        router = self.tables["router"].checked(RouterSettings)
+        ingest = self.tables["ingest"].checked(IngestSettings)
+        admin = self.tables["admin"].checked(AdminSettings)
         sources = self._sources()
         enabled, disabled = self._destinations(router)
         if not sources and not self.problems:
@@ -114,27 +112,23 @@ class _Reader:
             raise ConfigError(self.problems)
         return Config(self.directory, router, ingest, admin, sources, enabled, disabled)
 
-    def _one(self, name: str, model: type[Model]) -> Model | None:
-        table = self.tables.get(name) or TableSource(name, "", {})
-        return self._checked(table, table.values, model)
-
-    def _named(self, group: str) -> Iterator[tuple[str, TableSource]]:
-        for name, table in self.tables.items():
-            if name.startswith(f"{group}."):
-                yield name.partition(".")[2], table
+    def _named(self, group: str) -> dict[str, TableSource]:
+        start = f"{group}."
+        tables = self.tables.items()
+        return {n.removeprefix(start): t for n, t in tables if n.startswith(start)}
 
     def _sources(self) -> dict[str, SourceSettings]:
         found: dict[str, SourceSettings] = {}
         owners: dict[str, str] = {}
-        for name, table in self._named("sources"):
-            source = self._checked(table, table.values, SourceSettings)
+        for name, table in self._named("sources").items():
+            source = table.checked(SourceSettings)
             if source is None:
                 continue
             found[name] = source
             owner = owners.setdefault(source.write_key.get_secret_value(), name)
             if owner != name:
                 what = f"is that of [sources.{owner}] too; each source needs its own"
-                self.problems.append(table.problem(f"write_key: {what}"))
+                table.complain(f"write_key: {what}")
         return found
 
     def _destinations(
@@ -142,73 +136,58 @@ class _Reader:
     ) -> tuple[dict[str, Destination], dict[str, DestinationSettings]]:
         enabled: dict[str, Destination] = {}
         disabled: dict[str, DestinationSettings] = {}
-        known = self._plugins(router)
-        sources = [name for name, _ in self._named("sources")]
-        for name, table in self._named("destinations"):
-            values = {"plugin": name, **table.values}
-            values["plugin"] = str(values["plugin"])
-            if _is_off(values.get("enabled")):
+        known, are_all = self._plugins(router)
+        data_dir = router.data_dir if router else Path()
+        for name, table in self._named("destinations").items():
+            plugin = table.values.setdefault("plugin", name)
+            if _is_off(table.values.get("enabled")):
                 # Its plugin is not asked, so only what every plugin has is checked.
                 fields = DestinationSettings.model_fields
-                values = {key: v for key, v in values.items() if key in fields}
-                settings = self._checked(table, values, DestinationSettings)
-                if settings is not None:
+                values = {key: v for key, v in table.values.items() if key in fields}
+                if settings := table.checked(DestinationSettings, values):
                     disabled[name] = settings
                 continue
-            if values["plugin"] not in known and not self._knows_all:
-                continue  # a mistake there is not one of every destination too
-            data_dir = router.data_dir if router else Path()
-            made = self._destination(name, table, values, known, data_dir)
-            if made is None:
+            if str(plugin) not in known and not are_all:
                 continue
-            enabled[name] = made
-            for source in set(made.settings.sources) - set(sources):
-                expected = ", ".join(sorted(sources)) or "none"
-                what = f"sources = {source!r}: expected one of {expected}"
-                self.problems.append(table.problem(what))
+            if made := _destination(name, table, data_dir, known):
+                enabled[name] = made
+                self._check_sources(table, made)
         return enabled, disabled
 
-    def _plugins(self, router: RouterSettings | None) -> dict[str, plugins.Found]:
-        self._knows_all = router is not None
+    def _plugins(
+        self, router: RouterSettings | None
+    ) -> tuple[dict[str, plugins.Found], bool]:
+        """The plugins, and whether they are all: a mistake that hides some is not one
+        of each destination that names them too."""
         try:
-            return plugins.find(router.plugin_dirs if router else ())
+            known = plugins.find(router.plugin_dirs if router else ())
         except PluginError as error:
-            table = self.tables.get("router") or TableSource("router", "", {})
-            self.problems.append(table.problem(f"plugin_dirs: {error}"))
-            self._knows_all = False
-            return {}
+            self.tables["router"].complain(f"plugin_dirs: {error}")
+            return {}, False
+        return known, router is not None
 
-    def _destination(
-        self,
-        name: str,
-        table: TableSource,
-        values: dict[str, Any],
-        known: Mapping[str, plugins.Found],
-        data_dir: Path,
-    ) -> Destination | None:
-        try:
-            manager = plugins.manager(str(values["plugin"]), known)
-            settings = self._checked(table, values, manager.hook.settings())
-            if settings is not None:
-                return Destination(name, settings.placed(name, data_dir), manager)
-        except PluginError as error:
-            self.problems.append(table.problem(f"plugin: {error}"))
-        except Exception as error:
-            # Not what the error says: a plugin's own may hold a secret.
-            what = f"{type(error).__name__} ({plugins.place(error)})"
-            self.problems.append(
-                table.problem(f"plugin: its settings or requirements raised {what}")
-            )
-        return None
+    def _check_sources(self, table: TableSource, made: Destination) -> None:
+        sources = sorted(self._named("sources"))
+        for source in set(made.settings.sources) - set(sources):
+            expected = ", ".join(sources) or "none"
+            table.complain(f"sources = {source!r}: expected one of {expected}")
 
-    def _checked(
-        self, table: TableSource, values: dict[str, Any], model: type[Model]
-    ) -> Model | None:
-        try:
-            return model.model_validate(values)
-        except pydantic.ValidationError as error:
-            self.problems.extend(table.problems(error, model))
-            return None
+
+def _destination(
+    name: str, table: TableSource, data_dir: Path, known: Mapping[str, plugins.Found]
+) -> Destination | None:
+    try:
+        manager = plugins.manager(str(table.values["plugin"]), known)
+        settings = table.checked(manager.hook.settings())
+        if settings is not None:
+            return Destination(name, settings.placed(name, data_dir), manager)
+    except PluginError as error:
+        table.complain(f"plugin: {error}")
+    except Exception as error:
+        # Not what the error says: a plugin's own may hold a secret.
+        what = f"{type(error).__name__} ({plugins.place(error)})"
+        table.complain(f"plugin: its settings or requirements raised {what}")
+    return None
 
 
 def _is_off(enabled: Any) -> bool:

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pydantic
 
@@ -20,42 +20,53 @@ KNOWN = ", ".join([f"[{one}]" for one in PLAIN] + [f"[{one}.NAME]" for one in NA
 
 LONGEST_SHOWN = 60
 
+Model = TypeVar("Model", bound=pydantic.BaseModel)
+
 
 @dataclass(frozen=True)
 class TableSource:
-    """One table, such as `destinations.movable_ink`, and the file that it is in."""
+    """One table, such as `destinations.movable_ink`, and the file that it is in.
+
+    problems: where everything that is wrong with it is added. substituted: the keys
+    that the environment had a part in; their values are never shown.
+    """
 
     name: str
-    file: str
+    file: Path
     values: dict[str, Any]
-    # The keys that the environment had a part in: their values are never shown.
+    problems: list[str]
     substituted: frozenset[str] = frozenset()
 
-    def problem(self, what: str) -> str:
-        """A line that says where the problem is, and what."""
-        return f"{self.file}: [{self.name}] {what}"
+    def complain(self, what: str) -> None:
+        """Adds a line that says where the problem is, and what."""
+        self.problems.append(f"{self.file}: [{self.name}] {what}")
 
-    def problems(
-        self, error: pydantic.ValidationError, model: type[pydantic.BaseModel]
-    ) -> Iterator[str]:
-        """A line for each thing that is wrong with the table."""
-        for found in error.errors():
-            key = ".".join(map(str, found["loc"]))
-            field = model.model_fields.get(key.partition(".")[0])
-            if found["type"] == "missing":
-                words = (field and field.description) or "it has no default"
-                yield self.problem(f"{key}: required: {words}")
-            elif found["type"] == "extra_forbidden":
-                known = ", ".join(model.model_fields)
-                yield self.problem(f"{key}: unknown key; known keys: {known}")
-            else:
-                message = found["msg"].removeprefix("Value error, ")
-                message = message.replace("Input should be", "expected")
-                message = message[:1].lower() + message[1:]
-                value = _shortened(found["input"])
-                if self._may_be_secret(found["loc"], field):
-                    value = "(hidden)"
-                yield self.problem(f"{key} = {value}: {message}" if key else message)
+    def checked(self, model: type[Model], values: Any = None) -> Model | None:
+        """What the model makes of the values, by default all; None if they are wrong,
+        with a line for each thing that is."""
+        try:
+            return model.model_validate(self.values if values is None else values)
+        except pydantic.ValidationError as error:
+            for found in error.errors():
+                self.complain(self._words(found, model))
+            return None
+
+    def _words(self, found: Any, model: type[pydantic.BaseModel]) -> str:
+        key = ".".join(map(str, found["loc"]))
+        field = model.model_fields.get(key.partition(".")[0])
+        if found["type"] == "missing":
+            words = (field and field.description) or "it has no default"
+            return f"{key}: required: {words}"
+        if found["type"] == "extra_forbidden":
+            return f"{key}: unknown key; known keys: {', '.join(model.model_fields)}"
+        message = found["msg"].removeprefix("Value error, ")
+        message = message.replace("Input should be", "expected")
+        message = message[:1].lower() + message[1:]
+        if not key:
+            return str(message)
+        may_show = not self._may_be_secret(found["loc"], field)
+        value = _shortened(found["input"]) if may_show else "(hidden)"
+        return f"{key} = {value}: {message}"
 
     def _may_be_secret(self, loc: tuple[Any, ...], field: Any) -> bool:
         """Of what is deeper than a list's items not even the kind is known."""
@@ -67,7 +78,8 @@ class TableSource:
 def read_tables(
     directory: Path, environ: Mapping[str, str]
 ) -> tuple[dict[str, TableSource], list[str]]:
-    """All tables by name, and the problems met on the way."""
+    """All tables by name, the plain ones even if they are in no file; and the problems
+    met on the way, to which checking a table adds."""
     problems: list[str] = []
     tables: dict[str, TableSource] = {}
     files = sorted(directory.glob("*.toml")) if directory.is_dir() else []
@@ -80,7 +92,9 @@ def read_tables(
                     f"{file}: [{table.name}]: already in {tables[table.name].file}; "
                     "a table must be in one file"
                 )
-            tables[table.name] = _substituted(table, environ, problems)
+            tables[table.name] = _substituted(table, environ)
+    for name in PLAIN:
+        tables.setdefault(name, TableSource(name, directory, {}, problems))
     return tables, problems
 
 
@@ -91,40 +105,35 @@ def _tables(file: Path, problems: list[str]) -> Iterator[TableSource]:
         problems.append(f"{file}: cannot be read as TOML: {error}")
         return
     for name, value in content.items():
-        if name in PLAIN and isinstance(value, dict):
-            yield TableSource(name, str(file), value)
-        elif name in NAMED and isinstance(value, dict):
+        if name not in (*PLAIN, *NAMED) or not isinstance(value, dict):
+            problems.append(f"{file}: {name}: unknown table; known: {KNOWN}")
+        elif name in PLAIN:
+            yield TableSource(name, file, value, problems)
+        else:
             for key, table in value.items():
                 if not isinstance(table, dict):
                     problems.append(f"{file}: [{name}] {key}: expected [{name}.NAME]")
                 elif not NAME.fullmatch(key):
-                    problems.append(
-                        f"{file}: [{name}.{key!r}]: a name has only letters, digits, "
-                        "_ and -"
-                    )
+                    rule = "a name has only letters, digits, _ and -"
+                    problems.append(f"{file}: [{name}.{key!r}]: {rule}")
                 else:
-                    yield TableSource(f"{name}.{key}", str(file), table)
-        else:
-            problems.append(f"{file}: {name}: unknown table; known: {KNOWN}")
+                    yield TableSource(f"{name}.{key}", file, table, problems)
 
 
-def _substituted(
-    table: TableSource, environ: Mapping[str, str], problems: list[str]
-) -> TableSource:
+def _substituted(table: TableSource, environ: Mapping[str, str]) -> TableSource:
     """The table with ${NAME} and ${NAME:-default} replaced, however deep they are."""
     keys: set[str] = set()
 
     def variable(match: re.Match[str], path: Sequence[Any]) -> str:
         name, default = match.groups()
-        key = ".".join(map(str, path))
-        if name is None:
-            problems.append(table.problem(f"{key}: expected ${{NAME}} after the $"))
-        elif name not in environ and default is None:
+        if name is not None and (name in environ or default is not None):
+            return environ.get(name) or default or ""
+        what = "expected ${NAME} after the $"
+        if name is not None:
             how = f"set it, or write ${{{name}:-default}}"
-            problems.append(
-                table.problem(f"{key}: the environment has no {name}; {how}")
-            )
-        return environ.get(name) or (match[0] if default is None else default)
+            what = f"the environment has no {name}; {how}"
+        table.complain(f"{'.'.join(map(str, path))}: {what}")
+        return match[0]
 
     def replaced(value: Any, path: Sequence[Any]) -> Any:
         if isinstance(value, dict):

@@ -1,5 +1,6 @@
 """conf.d: what an operator may write, and what is said of every mistake."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def conf(tmp_path):
     def load(environ=None, **files):
         for name, text in files.items():
             (directory / f"{name}.toml").write_text(text, encoding="utf-8")
-        return config.load(directory, environ or {})
+        return config.load(directory, {} if environ is None else environ)
 
     return load
 
@@ -164,6 +165,12 @@ def test_a_default_stands_in_for_what_the_environment_has_not(conf):
 def test_what_comes_from_the_environment_is_not_read_for_variables_again(conf):
     made = conf({"KEY": "${OTHER}"}, a='[sources.web]\nwrite_key = "${KEY}"\n')
     assert made.sources["web"].write_key.get_secret_value() == "${OTHER}"
+
+
+def test_a_variable_that_is_set_to_nothing_is_nothing_or_its_default(conf):
+    text = '[sources.web]\nwrite_key = "k${EMPTY}${EMPTY:-d}"\n'
+    made = conf({"EMPTY": ""}, a=text)
+    assert made.sources["web"].write_key.get_secret_value() == "kd"
 
 
 def test_a_variable_that_is_not_set_is_named_with_its_place(report):
@@ -441,6 +448,18 @@ def test_a_plugin_folder_that_is_not_there_is_named_with_its_file(report):
     assert line.startswith("a.toml: [router] plugin_dirs")
 
 
+def test_a_plugin_that_is_there_twice_is_named_without_a_router_table_too(
+    conf, tmp_path, monkeypatch
+):
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "jsonl.py").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as raised:
+        conf(a=SOURCE)
+    (line,) = raised.value.problems
+    assert line.startswith(f"{tmp_path}/conf.d: [router] plugin_dirs: plugin 'jsonl'")
+
+
 def test_a_mistake_in_the_router_table_is_no_problem_of_a_plugin(report, plugin):
     router = plugin(
         "mine",
@@ -657,8 +676,10 @@ def test_secrets_are_not_shown_by_a_configuration_that_works(conf):
     assert CANARY not in repr(made)
 
 
-def test_what_begins_like_a_variable_and_is_none_is_a_problem(report):
-    (problem,) = report(a=SOURCE + "[destinations.jsonl]\nevents = ['${no-such}']\n")
+@pytest.mark.parametrize("environ", [{}, os.environ])
+def test_what_begins_like_a_variable_and_is_none_is_a_problem(report, environ):
+    text = "[destinations.jsonl]\nevents = ['${no-such}']\n"
+    (problem,) = report(environ, a=SOURCE + text)
     assert problem == (
         "a.toml: [destinations.jsonl] events.0: expected ${NAME} after the $"
     )
