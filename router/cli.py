@@ -20,7 +20,8 @@ from router.app import at_log, check_partitions, log_to_stderr, settle
 from router.config import Config
 from router.delivery import Lanes
 from router.errors import ConfigError, RouterError
-from router.explain import explain_file, explain_record, read_events
+from router.explain import explain as explain_event
+from router.explain import explain_file, read_events
 from router.gate import Surroundings
 
 SEND_EVENTS = 100
@@ -186,7 +187,7 @@ def explain(
         record = shared.log.find(what)
         if record is None:
             raise click.ClickException(f"no file and no message id of the log: {what}")
-        rows = explain_record(chosen, record, shared.ledger)
+        rows = [explain_event(one, record, shared.ledger) for one in chosen]
     return rows, any(row["outcome"] in ("dead", "refused") for row in rows)
 
 

@@ -80,22 +80,16 @@ def explain_file(
     return rows
 
 
-def explain_record(
-    destinations: Sequence[Destination], record: Record, ledger: Ledger
-) -> list[dict[str, Any]]:
-    """The outcomes of an event of the log, and where it stands with each."""
-    return [
-        explain(one, record) | {"state": state(one.name, record, ledger)}
-        for one in destinations
-    ]
-
-
-def explain(destination: Destination, record: Record) -> dict[str, Any]:
-    """The outcome for one event, with the request if one would be made."""
+def explain(
+    destination: Destination, record: Record, ledger: Ledger | None = None
+) -> dict[str, Any]:
+    """The outcome for one event, with the request if one would be made; with a ledger
+    also where it stands, for an event of the log."""
     delivery = destination.prepare(record)
     shown = {} if delivery.state else _rehearsed(destination, delivery)
     outcome = delivery.state or "deliver"
-    return _outcome(destination.name, record.message_id, outcome, delivery) | shown
+    row = _outcome(destination.name, record.message_id, outcome, delivery) | shown
+    return row | {"state": state(destination.name, record, ledger)} if ledger else row
 
 
 def state(destination: str, record: Record, ledger: Ledger) -> str:
@@ -159,8 +153,9 @@ def _shown(request: requests.PreparedRequest, secrets: list[str]) -> dict[str, A
 
 def _secrets(settings: DestinationSettings) -> list[str]:
     """Every secret that is set, the longest first."""
-    values = (getattr(settings, name) for name in type(settings).model_fields)
-    found = [v.get_secret_value() for v in values if isinstance(v, SecretStr)]
+    found = [
+        one.get_secret_value() for _, one in settings if isinstance(one, SecretStr)
+    ]
     return sorted(filter(None, found), key=len, reverse=True)
 
 
