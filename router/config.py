@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
-from pydantic import Field, IPvAnyNetwork, SecretStr
+from pydantic import ConfigDict, Field, IPvAnyNetwork, SecretStr
 
 from router import plugins
 from router.destination import Destination
@@ -65,6 +65,13 @@ class SourceSettings(Table):
 
     write_key: SecretStr = Field(min_length=1, description="what its clients send")
     enabled: bool = True
+
+
+class DisabledSettings(DestinationSettings):
+    """`[destinations.NAME]` with `enabled = false`: its plugin is not asked, so only
+    what every plugin has is checked."""
+
+    model_config = ConfigDict(extra="ignore")
 
 
 @dataclass(frozen=True)
@@ -141,10 +148,7 @@ class _Reader:
         for name, table in self._named("destinations").items():
             plugin = table.values.setdefault("plugin", name)
             if _is_off(table.values.get("enabled")):
-                # Its plugin is not asked, so only what every plugin has is checked.
-                fields = DestinationSettings.model_fields
-                values = {key: v for key, v in table.values.items() if key in fields}
-                if settings := table.checked(DestinationSettings, values):
+                if settings := table.checked(DisabledSettings):
                     disabled[name] = settings
                 continue
             if str(plugin) not in known and not are_all:

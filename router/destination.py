@@ -41,34 +41,25 @@ class Delivery:
     detail: str = ""
     attempts: int = 0
 
-    def delivered(self) -> None:
-        self.payload = None
-        self._settle(DELIVERED, DELIVERED)
-
-    def skipped(self, code: str, reason: str) -> None:
-        self._settle(SKIPPED, code, reason)
-
-    def died(self, code: str, reason: str) -> None:
-        self._settle(DEAD, code, reason)
-
-    def failed(self, error: BaseException, attempts: int = 0) -> None:
-        """Died of an outcome of `deliver`, or of a bug in it."""
-        self.attempts = attempts
-        if isinstance(error, Outcome):
-            self.detail = error.detail
-            self.died(error.code, error.reason)
-        else:
-            self.broke(error)
-
-    def broke(self, error: BaseException) -> None:
-        """Died of a bug in the plugin."""
-        self.detail = "".join(traceback.format_exception(error))
-        self.died(PLUGIN_ERROR, f"the plugin raised {type(error).__name__}")
-
-    def _settle(self, state: str, code: str, reason: str = "") -> None:
+    def settle(self, state: str, code: str, reason: str = "") -> None:
+        """Says what became of it."""
         self.code, self.reason = code, reason
         # Last, as another thread may commit what it sees settled.
         self.state = state
+
+    def fail(self, error: BaseException, attempts: int = 0) -> None:
+        """It died of an outcome of `deliver`, or of a bug in it."""
+        self.attempts = attempts
+        if isinstance(error, Outcome):
+            self.detail = error.detail
+            self.settle(DEAD, error.code, error.reason)
+        else:
+            self.blame(error)
+
+    def blame(self, error: BaseException) -> None:
+        """It died of a bug in the plugin, whose traceback is kept."""
+        self.detail = "".join(traceback.format_exception(error))
+        self.settle(DEAD, PLUGIN_ERROR, f"the plugin raised {type(error).__name__}")
 
 
 class Destination:
@@ -97,17 +88,17 @@ class Destination:
         delivery = Delivery(record)
         try:
             if skip := self._reason_to_skip(record):
-                delivery.skipped(*skip)
+                delivery.settle(SKIPPED, *skip)
             elif problems := self._problems(record.event):
                 delivery.problems = problems
-                delivery.died("requirements", "; ".join(problems))
+                delivery.settle(DEAD, "requirements", "; ".join(problems))
             else:
                 self._map(delivery)
         except Rejected as error:
             delivery.problems = [error.reason]
-            delivery.died(error.code, error.reason)
+            delivery.settle(DEAD, error.code, error.reason)
         except (Exception, SystemExit) as error:
-            delivery.broke(error)
+            delivery.blame(error)
         return delivery
 
     def connect(self) -> Any:
@@ -153,7 +144,7 @@ class Destination:
         payload = hook(event=event, settings=self.settings)
         if payload is None:
             what = f"{self.plugin} does not take this event"
-            delivery.skipped("unsupported_event", what)
+            delivery.settle(SKIPPED, "unsupported_event", what)
         else:
             delivery.payload, delivery.size = payload, len(codec.dumps(payload))
 

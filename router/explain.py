@@ -134,7 +134,7 @@ def _rehearsed(destination: Destination, delivery: Delivery) -> dict[str, Any]:
     try:
         destination.deliver([delivery], client)
     except Exception as error:
-        delivery.failed(error)
+        delivery.fail(error)
         return {}
     secrets = _secrets(destination.settings)
     return {"requests": [_shown(one, secrets) for one in notebook.requests]}

@@ -120,8 +120,8 @@ class Lane(threading.Thread):
 
         self._window = window.deliveries
         self._commit()
-        batches = [batch for batch in window.batches if batch.deliveries]
-        work = list(zip(self._senders, batches, strict=False))
+        pairs = zip(self._senders, window.batches, strict=True)
+        work = [(sender, batch) for sender, batch in pairs if batch.deliveries]
         thread = partial(threading.Thread, target=send, name=self.name, daemon=True)
         threads = [thread(args=one) for one in work[1:]]
         for other in threads:

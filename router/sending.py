@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from router.destination import Destination
+from router.destination import DELIVERED, Destination
 from router.errors import Misconfigured, Outcome, Rejected, Retry, TooLarge
 from router.gate import RETRY, Gate, Surroundings
 from router.window import Batch
@@ -37,9 +37,9 @@ class Sender:
                 continue
             for delivery in part.deliveries:
                 if error is None:
-                    delivery.delivered()
+                    delivery.settle(DELIVERED, DELIVERED)
                 else:
-                    delivery.failed(error, part.attempts)
+                    delivery.fail(error, part.attempts)
             settled()
 
     def close(self) -> None:
@@ -104,4 +104,4 @@ class Sender:
 
     def _taken(self) -> int:
         counts = self._shared.ledger.counts(self._destination.name)
-        return counts["delivered", "delivered"]
+        return counts[DELIVERED, DELIVERED]

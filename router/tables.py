@@ -41,11 +41,11 @@ class TableSource:
         """Adds a line that says where the problem is, and what."""
         self.problems.append(f"{self.file}: [{self.name}] {what}")
 
-    def checked(self, model: type[Model], values: Any = None) -> Model | None:
-        """What the model makes of the values, by default all; None if they are wrong,
-        with a line for each thing that is."""
+    def checked(self, model: type[Model]) -> Model | None:
+        """What the model makes of the values; None if they are wrong, with a line for
+        each thing that is."""
         try:
-            return model.model_validate(self.values if values is None else values)
+            return model.model_validate(self.values)
         except pydantic.ValidationError as error:
             for found in error.errors():
                 self.complain(self._words(found, model))
