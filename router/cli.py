@@ -29,7 +29,6 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 ONLY_DESTINATION = click.option("--destination", "-d", help="Only this one.")
 WORDS = {"True": "yes", "False": "no", "None": "-", "": "-"}
 
-Load = Callable[[], Config]
 # What a command found: data to print, and whether it is worth an exit status of 1.
 Found = tuple[Any, bool]
 
@@ -45,15 +44,12 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--conf", type=click.Path(path_type=Path), help="Instead of conf.d.")
 @click.version_option(package_name="event-router")
-@click.pass_context
-def main(ctx: click.Context, conf: Path | None) -> None:
+def main() -> None:
     """Takes customer events in, and delivers them. `gunicorn router` runs it.
 
     The configuration is in conf.d, or where ROUTER_CONF says.
     """
-    ctx.obj = functools.cache(lambda: config.load(conf))
 
 
 @main.group("dead-letters")
@@ -122,8 +118,9 @@ def reports_on(
     """Makes a function that finds something into a command that prints it."""
 
     def decorate(find: Callable[..., Found]) -> Any:
-        def command(load: Load, /, *, as_json: bool, **options: Any) -> None:
-            data, found = find(load, **options)
+        @functools.wraps(find)
+        def command(*, as_json: bool, **options: Any) -> None:
+            data, found = find(**options)
             if as_json:
                 click.echo(codec.dumps(data, indent=2).decode())
             else:
@@ -131,17 +128,16 @@ def reports_on(
             if found:
                 raise SystemExit(1)
 
-        functools.update_wrapper(command, find)
-        return group.command(name)(JSON(click.pass_obj(command)))
+        return group.command(name)(JSON(command))
 
     return decorate
 
 
 @reports_on("check")
-def check(load: Load) -> Found:
+def check() -> Found:
     """Check the configuration and the plugins, and tell what would run."""
     try:
-        found = load()
+        found = config.load()
     except ConfigError as error:
         return {"ok": False, "problems": error.problems}, True
     return {"ok": True, "problems": [], **reports.configured(found)}, False
@@ -149,10 +145,10 @@ def check(load: Load) -> Found:
 
 @reports_on("plugins")
 @click.argument("name", required=False)
-def plugins_(load: Load, name: str | None) -> Found:
+def plugins_(name: str | None) -> Found:
     """List the plugins that are installed, or show one of them."""
     try:
-        known = plugins.find(load().router.plugin_dirs)
+        known = plugins.find(config.load().router.plugin_dirs)
     except ConfigError:  # what is in plugins/ and installed is still worth a look
         known = plugins.find()
     if name is not None:
@@ -165,15 +161,13 @@ def plugins_(load: Load, name: str | None) -> Found:
 @click.argument("what", default="-", metavar="[FILE|MESSAGE_ID]")
 @ONLY_DESTINATION
 @click.option("--source", help="As if sent by this source; by default the first.")
-def explain(
-    load: Load, what: str, destination: str | None, source: str | None
-) -> Found:
+def explain(what: str, destination: str | None, source: str | None) -> Found:
     """Show what each destination would get of an event, or why not.
 
     FILE holds one event, a list or a batch of them, or one a line; - is standard
     input. Anything else is looked up in the log as a message id.
     """
-    found = load()
+    found = config.load()
     chosen = [d for n, d in found.destinations.items() if destination in (None, n)]
     if not chosen:
         names = ", ".join(found.destinations) or "none"
@@ -195,9 +189,9 @@ def explain(
 @click.argument("file", default="-", type=click.File("rb"))
 @click.option("--url", help="By default http://127.0.0.1, at $PORT or 8000.")
 @click.option("--write-key", help="By default that of the first source.")
-def send(load: Load, file: Any, url: str | None, write_key: str | None) -> Found:
+def send(file: Any, url: str | None, write_key: str | None) -> Found:
     """Send the events of a file to a running router."""
-    first = next(iter(load().sources.values()))
+    first = next(iter(config.load().sources.values()))
     key = write_key or first.write_key.get_secret_value()
     base = url or f"http://127.0.0.1:{os.environ.get('PORT', '8000')}"
     found = [raw for raw, _ in read_events(file.read())]
@@ -213,17 +207,17 @@ def send(load: Load, file: Any, url: str | None, write_key: str | None) -> Found
 
 
 @reports_on("status", show=show_status)
-def status(load: Load) -> Found:
+def status() -> Found:
     """Show how each destination is doing; exits with 1 when one is held."""
-    found = load()
+    found = config.load()
     rows = reports.statuses(found, _existing_log(found))
     return rows, any(row["state"] == "held" for row in rows)
 
 
 @reports_on("ledger")
-def ledger(load: Load) -> Found:
+def ledger() -> Found:
     """Show that every event is accounted for; exits with 1 when one is not."""
-    shared = _existing_log(load())
+    shared = _existing_log(config.load())
     rows = [reports.balances(shared, name) for name in shared.ledger.destinations()]
     return rows, not all(row["balanced"] for row in rows)
 
@@ -231,18 +225,18 @@ def ledger(load: Load) -> Found:
 @reports_on("list", dead_letters)
 @ONLY_DESTINATION
 @click.option("--limit", default=100, show_default=True, help="How many, newest first.")
-def list_letters(load: Load, destination: str | None, limit: int) -> Found:
+def list_letters(destination: str | None, limit: int) -> Found:
     """List them, newest first."""
-    found = _existing_log(load()).ledger.dead_letters(destination, limit=limit)
+    found = _existing_log(config.load()).ledger.dead_letters(destination, limit=limit)
     return [reports.letter(one) for one in found], False
 
 
 @reports_on("show", dead_letters)
 @click.argument("letter_id", type=int, metavar="ID")
 @click.option("--event", "with_event", is_flag=True, help="Show the event, too.")
-def show_letter(load: Load, letter_id: int, *, with_event: bool) -> Found:
+def show_letter(letter_id: int, *, with_event: bool) -> Found:
     """Show one: what it lacks, and what the partner answered."""
-    found = _existing_log(load()).ledger.dead_letters(letter_id=letter_id)
+    found = _existing_log(config.load()).ledger.dead_letters(letter_id=letter_id)
     if not found:
         raise click.ClickException(f"there is no dead letter {letter_id}")
     (letter,) = found
@@ -251,11 +245,10 @@ def show_letter(load: Load, letter_id: int, *, with_event: bool) -> Found:
 
 
 @main.command()
-@click.pass_obj
-def deliver(load: Load) -> None:
+def deliver() -> None:
     """Run lanes without HTTP, until SIGTERM; for `deliver = false` in the workers."""
     log_to_stderr()
-    found = load()
+    found = config.load()
     shared = at_log(found)
     settle(found, shared)
     lanes = Lanes(found.destinations.values(), shared, found.router.data_dir)
