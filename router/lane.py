@@ -120,16 +120,17 @@ class Lane(threading.Thread):
 
         self._window = window.deliveries
         self._commit()
-        pairs = zip(self._senders, window.batches, strict=True)
-        work = [(sender, batch) for sender, batch in pairs if batch.deliveries]
         thread = partial(threading.Thread, target=send, name=self.name, daemon=True)
-        threads = [thread(args=one) for one in work[1:]]
-        for other in threads:
-            other.start()
-        for one in work[:1]:
-            send(*one)
-        for other in threads:
-            other.join()
+        pairs = zip(self._senders, window.batches, strict=True)
+        threads = [
+            thread(args=(one, batch)) for one, batch in pairs if batch.deliveries
+        ]
+        for one in threads[1:]:
+            one.start()
+        for one in threads[:1]:
+            one.run()  # in this one
+        for one in threads[1:]:
+            one.join()
         if errors:
             raise errors[0]
 
