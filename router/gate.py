@@ -104,11 +104,10 @@ class Gate:
         """Holds the destination until a probe is taken."""
         self._hold(MISCONFIGURED, error.reason, ALL_PARTITIONS)
 
-    def retry(self, error: Retry, attempt: int) -> None:
-        """Waits as the partner asks, with all lanes, or else for longer each time."""
+    def retry(self, error: Retry) -> None:
+        """Holds the lane, for longer each time; or all lanes, as the partner asks."""
         if error.after is None:
-            delay = self._policy.delay(attempt)
-            self._hold(RETRY, error.reason, self._partition, delay)
+            self._hold(RETRY, error.reason, self._partition)
         else:
             after = self._policy.bounded(error.after)
             self._hold(RETRY_AFTER, error.reason, ALL_PARTITIONS, after)

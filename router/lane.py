@@ -41,7 +41,7 @@ class Lane(threading.Thread):
         shared: Surroundings,
     ) -> None:
         super().__init__(name=f"{destination.name}/{partition}", daemon=True)
-        self.destination, self.partition, self.offset = destination, partition, 0
+        self.destination, self.partition, self._offset = destination, partition, 0
         self._claim, self._shared = claim, shared
         self._grown = threading.Event()
         self._stopping = threading.Event()
@@ -75,7 +75,7 @@ class Lane(threading.Thread):
         """Works from the last commit on, until something is wrong."""
         try:
             offsets = self._shared.ledger.offsets(self.destination.name)
-            self.offset = offsets[self.partition][1]
+            self._offset = offsets[self.partition][1]
             self._work()
         except Stopped:
             return
@@ -91,7 +91,7 @@ class Lane(threading.Thread):
 
     def _work(self) -> None:
         while not self._stopping.is_set():
-            here = (self._shared.log, self.partition, self.offset, self.destination)
+            here = (self._shared.log, self.partition, self._offset, self.destination)
             for window in windows(*here):
                 if self._stopping.is_set():
                     return
@@ -142,12 +142,12 @@ class Lane(threading.Thread):
             if not settled:
                 return
             name, now = self.destination.name, int(self._shared.clock() * 1000)
-            span = (self.offset, settled[-1].record.offset + 1)
+            span = (self._offset, settled[-1].record.offset + 1)
             counts = Counter((str(one.state), one.code) for one in settled)
             letters = [_letter(name, one, now) for one in settled if one.state == DEAD]
             commit = partial(self._shared.ledger.commit, name, self.partition)
             self._gate.until_stored(partial(commit, span, counts, letters))
-            self.offset = span[1]
+            self._offset = span[1]
             del self._window[: len(settled)]
         if letters:
             codes = ", ".join(sorted({letter.code for letter in letters}))

@@ -4,16 +4,14 @@ Outcomes are the plugin's; what they lead to is decided here, for every destinat
 alike: wait and send the same again, halve, hold, or give up.
 """
 
-import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from router.destination import DELIVERED, Destination
 from router.errors import Misconfigured, Outcome, Rejected, Retry, TooLarge
 from router.gate import RETRY, Gate, Surroundings
 from router.window import Batch
-
-logger = logging.getLogger("router.delivery")
 
 
 class Sender:
@@ -44,13 +42,8 @@ class Sender:
 
     def close(self) -> None:
         """Closes the client, if it can be closed."""
-        close = getattr(self._client, "close", None)
-        self._client = None
-        try:
-            if close is not None:
-                close()
-        except Exception:
-            logger.exception("%s: a client cannot be closed", self._destination.name)
+        with suppress(Exception):
+            self._client.close()
 
     def _send_part(self, part: Batch) -> BaseException | None:
         """None once all were taken, or why they cannot be, which is for good."""
@@ -63,7 +56,7 @@ class Sender:
                     # The lane waited for this event; the next has its own chance.
                     self._gate.opened([one for one in probed if one.kind == RETRY])
                     return error
-                self._gate.retry(error, part.attempts)
+                self._gate.retry(error)
             except Misconfigured as error:
                 self._gate.misconfigured(error)
             except (Rejected, TooLarge) as error:

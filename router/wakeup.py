@@ -17,6 +17,8 @@ from uuid import uuid4
 # The kernel writes so many bytes to a pipe in one piece (pipe(7), PIPE_BUF).
 PIPE_BYTES = 4096
 
+WORKERS = "workers"
+
 
 def ring(data_dir: Path, partitions: Iterable[int]) -> None:
     """Tells every delivering process that these partitions have grown."""
@@ -36,7 +38,7 @@ class Ear:
     """This process's pipe."""
 
     def __init__(self, data_dir: Path) -> None:
-        directory = _directory(data_dir)
+        directory = data_dir / WORKERS
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = f"{os.getpid()}-{uuid4().hex[:8]}"
         unheard, self._path = directory / f".{name}", directory / name
@@ -59,7 +61,7 @@ class Ear:
 
 def _open_pipes(data_dir: Path) -> Iterator[int]:
     with suppress(FileNotFoundError):
-        for path in _directory(data_dir).iterdir():
+        for path in (data_dir / WORKERS).iterdir():
             if path.name.startswith("."):
                 continue
             try:
@@ -72,7 +74,3 @@ def _open_pipes(data_dir: Path) -> Iterator[int]:
                 yield pipe
             finally:
                 os.close(pipe)
-
-
-def _directory(data_dir: Path) -> Path:
-    return data_dir / "workers"
