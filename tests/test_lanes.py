@@ -256,6 +256,19 @@ def test_what_is_tried_again_is_the_same_to_the_byte(site, partner):
     assert by_user(partner.taken()) == {"ada": list(range(10))}
 
 
+def test_each_wait_for_a_partner_that_stays_unwell_may_be_twice_as_long(site, partner):
+    site.configure(partitions=1)
+    site.accept([("ada", 0)])
+    partner.script = lambda request: retry() if request.attempt < 4 else TAKEN
+    policy = Policy(first=0.2, draw=lambda low, high: high)
+    with site.delivering(policy):
+        eventually(site.is_done)
+    waits = [b.began - a.began for a, b in pairwise(partner.sent())]
+    assert len(waits) == 3
+    for wait, least in zip(waits, (0.2, 0.4, 0.8), strict=True):
+        assert wait >= least - 0.01
+
+
 # Holds
 
 
