@@ -14,7 +14,7 @@ from typing import Any
 import pluggy
 
 from router import codec
-from router.errors import Outcome, Rejected
+from router.errors import Misconfigured, Outcome, Rejected
 from router.log import Record
 from router.requirements import Requirement, check
 from router.settings import DestinationSettings
@@ -102,8 +102,14 @@ class Destination:
         return delivery
 
     def connect(self) -> Any:
-        """A client for one thread."""
-        return self._hooks.connect(settings=self.settings)
+        """A client for one thread; raises an outcome if there is none, which is the
+        fault of no event."""
+        try:
+            return self._hooks.connect(settings=self.settings)
+        except Outcome:
+            raise
+        except (Exception, SystemExit) as error:
+            raise Misconfigured(f"connect raised {type(error).__name__}") from error
 
     def deliver(self, deliveries: Sequence[Delivery], client: Any) -> None:
         """Hands the payloads to the plugin; raises what it raises."""

@@ -124,14 +124,14 @@ def _outcome(
 
 
 def _rehearsed(destination: Destination, delivery: Delivery) -> dict[str, Any]:
-    """What would be sent; or it has failed before."""
-    client = destination.connect()
-    if not isinstance(client, requests.Session):
-        return {"payload": delivery.payload}
+    """What would be sent; or the delivery has failed before."""
     notebook = Notebook()
-    for scheme in ("http://", "https://"):
-        client.mount(scheme, notebook)
     try:
+        client = destination.connect()
+        if not isinstance(client, requests.Session):
+            return {"payload": delivery.payload}
+        for scheme in ("http://", "https://"):
+            client.mount(scheme, notebook)
         destination.deliver([delivery], client)
     except Exception as error:
         delivery.fail(error)

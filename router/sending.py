@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from router.destination import DELIVERED, Destination
-from router.errors import Misconfigured, Outcome, Rejected, Retry, TooLarge
+from router.errors import Misconfigured, Rejected, Retry, TooLarge
 from router.gate import RETRY, Gate, Surroundings
 from router.window import Batch
 
@@ -50,7 +50,9 @@ class Sender:
         while True:
             probed = self._gate.enter()
             try:
-                self._destination.deliver(part.deliveries, self._connected())
+                if self._client is None:
+                    self._client = self._destination.connect()
+                self._destination.deliver(part.deliveries, self._client)
             except Retry as error:
                 if self._is_exhausted(part):
                     # The lane waited for this event; the next has its own chance.
@@ -69,18 +71,6 @@ class Sender:
             else:
                 self._gate.opened(probed)
                 return None
-
-    def _connected(self) -> Any:
-        """The client; without one no event is at fault, so the destination is held."""
-        if self._client is None:
-            try:
-                self._client = self._destination.connect()
-            except Outcome:
-                raise
-            except (Exception, SystemExit) as error:
-                name = type(error).__name__
-                raise Misconfigured(f"connect raised {name}") from error
-        return self._client
 
     def _is_exhausted(self, part: Batch) -> bool:
         """Whether to give up: after many attempts and a long time, in which the

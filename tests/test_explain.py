@@ -144,10 +144,7 @@ NOT_SENT: list[tuple[str, str, dict[str, Any], str, list[str]]] = [
 
 
 def explained(router: Router, settings: str, events: list[Any]) -> list[dict[str, Any]]:
-    marker = 'plugin = "jsonl"\n'
-    conf = CONF.split("[destinations.archive]")[0] + settings
-    assert marker not in conf
-    router.configure(conf)
+    router.configure(CONF.split("[destinations.archive]")[0] + settings)
     file = router.directory / "events.json"
     file.write_text(json.dumps(events))
     found: list[dict[str, Any]] = router.json("explain", str(file), ok=False)
@@ -179,6 +176,20 @@ def test_explain_says_why_nothing_is_sent(router: Router, settings: str) -> None
         assert "requests" not in row
         assert (row["code"], row["problems"]) == (code, problems), case
         assert row["reason"], case
+
+
+def test_explain_says_that_a_plugin_cannot_connect(router: Router) -> None:
+    (router.directory / "plugins").mkdir()
+    (router.directory / "plugins" / "lame.py").write_text(
+        "from router import hookimpl\n\n\n"
+        "@hookimpl\ndef track(event):\n    return event\n\n\n"
+        "@hookimpl\ndef connect():\n    raise OSError('no such host')\n\n\n"
+        "@hookimpl\ndef deliver(payloads):\n    pass\n"
+    )
+    settings = '[destinations.lame]\n[destinations.archive]\nplugin = "jsonl"\n'
+    (_, lame, archive) = explained(router, settings, [track()])
+    assert (lame["code"], lame["reason"]) == ("misconfigured", "connect raised OSError")
+    assert archive["outcome"] == "deliver"
 
 
 def test_explain_shows_no_secret(router: Router) -> None:
