@@ -18,11 +18,13 @@ from router.acceptance import Acceptance
 from router.bodies import Bodies
 from router.browsers import Dropped, Pixel, Projects, SourceConfig
 from router.config import Config
+from router.counts import Counts
 from router.delivery import Lanes, register
 from router.errors import ConfigError, Refused, StorageUnavailable
 from router.gate import Surroundings
 from router.ledger import Ledger
 from router.log import Log
+from router.metrics import Metrics
 from router.middleware import CORS, Addresses
 from router.resources import BATCHES, CALLS, Calls, Health, Ready, answer
 from router.wakeup import ring
@@ -59,7 +61,7 @@ def application_from_environment() -> WSGIApp:
         logger.error("starts without its disk: %s", error)
     if config.router.deliver:
         start_where_served(lambda: run_until_exit(config, shared))
-    return create_app(config, shared.log)
+    return create_app(config, shared)
 
 
 def at_log(config: Config) -> Surroundings:
@@ -91,12 +93,13 @@ def check_partitions(config: Config, shared: Surroundings) -> None:
         raise ConfigError([f"{config.directory}: {what}"])
 
 
-def create_app(config: Config, log: Log) -> WSGIApp:
+def create_app(config: Config, shared: Surroundings) -> WSGIApp:
     """The app that accepts events, and serves the sandboxes if they are wanted."""
+    ingest, log = config.ingest, shared.log
     appended = partial(ring, config.router.data_dir)
-    acceptance = Acceptance(log, config.sources, config.ingest, appended)
-    bodies = Bodies(config.ingest.max_batch, config.ingest.read_timeout)
-    ingest = config.ingest
+    counts = Counts(shared.ledger)
+    acceptance = Acceptance(log, config.sources, ingest, appended, counts.add)
+    bodies = Bodies(ingest.max_batch, ingest.read_timeout)
     around: list[Any] = [Addresses(ingest.trusted_proxies), CORS(ingest.origins)]
     app = falcon.App(media_type=falcon.MEDIA_JSON, middleware=around)
     app.req_options.strip_url_path_trailing_slash = True
@@ -106,10 +109,11 @@ def create_app(config: Config, log: Log) -> WSGIApp:
         app.add_route(f"/v1/{letter}", calls)
     for name in BATCHES:
         app.add_route(f"/v1/{name}", Calls(acceptance.accept_batch, bodies))
-    add_browser_routes(app, config, acceptance, bodies)
+    add_browser_routes(app, config, acceptance, bodies, counts)
     app.add_route("/health", Health())
     app.add_route("/ready", Ready(log))
-    app.add_error_handler(Refused, _answer_refused)
+    app.add_route("/metrics", Metrics(config, shared, counts))
+    app.add_error_handler(Refused, partial(_answer_refused, counts))
     app.add_error_handler(falcon.HTTPError, _answer_http_error)
     app.add_error_handler(Exception, _answer_bug)
     if not config.router.sandbox:
@@ -119,14 +123,15 @@ def create_app(config: Config, log: Log) -> WSGIApp:
 
 
 def add_browser_routes(
-    app: Any, config: Config, acceptance: Acceptance, bodies: Bodies
+    app: Any, config: Config, acceptance: Acceptance, bodies: Bodies, counts: Counts
 ) -> None:
     """What SDKs in pages and on phones need beside the routes for events."""
     app.add_route("/beacon/v1/batch", Calls(acceptance.accept_batch, bodies))
     for kind in CALLS:
-        app.add_route(f"/v1/pixel/{kind}", Pixel(partial(acceptance.accept_one, kind)))
-    for kind in ("track", "page"):
-        app.add_route(f"/pixel/v1/{kind}", Pixel(partial(acceptance.accept_one, kind)))
+        pixel = Pixel(partial(acceptance.accept_one, kind), counts)
+        app.add_route(f"/v1/pixel/{kind}", pixel)
+        if kind in ("track", "page"):
+            app.add_route(f"/pixel/v1/{kind}", pixel)
     projects = Projects(config.sources, config.ingest.public_url)
     app.add_route("/v1/projects/{rest:path}", projects)
     app.add_route("/sourceConfig", SourceConfig(config.sources))
@@ -194,7 +199,10 @@ def _is_worker() -> bool:
     return any(base.__module__ == "gunicorn.workers.base" for base in owner.__mro__)
 
 
-def _answer_refused(req: Any, resp: Any, error: Refused, params: Any) -> None:
+def _answer_refused(
+    counts: Counts, req: Any, resp: Any, error: Refused, params: Any
+) -> None:
+    counts.add(error.source, error.code)
     resp.retry_after = error.retry_after
     _answer_error(resp, error.status, error.code, error.message)
 

@@ -17,6 +17,7 @@ from falcon import Request, Response
 from router import codec
 from router.acceptance import Caller, basic_user
 from router.config import SourceSettings
+from router.counts import Counts
 from router.errors import Refused
 from router.proxies import public_host
 from router.resources import answer, caller
@@ -104,8 +105,8 @@ class Pixel:
     It is always answered with the image: whoever sees it cannot mend anything.
     """
 
-    def __init__(self, accept: Callable[[bytes, Caller], Any]) -> None:
-        self._accept = accept
+    def __init__(self, accept: Callable[[bytes, Caller], Any], counts: Counts) -> None:
+        self._accept, self._counts = accept, counts
 
     def on_get(self, req: Request, resp: Response) -> None:
         resp.content_type = "image/gif"
@@ -114,6 +115,7 @@ class Pixel:
         try:
             self._accept(pixel_body(req.query_string), caller(req))
         except Refused as error:
+            self._counts.add(error.source, error.code)
             logger.info("%s: no event: %s", req.path, error.code)
         except Exception:
             logger.exception("%s: a bug in the router", req.path)

@@ -92,8 +92,16 @@ def show_explained(rows: Sequence[Mapping[str, Any]]) -> None:
             click.echo(f"  {codec.dumps(row['payload']).decode()}")
 
 
-def show_status(rows: Sequence[Mapping[str, Any]]) -> None:
-    """The numbers as a table, and below it what is to be said of them."""
+def show_status(found: Sequence[Mapping[str, Any]]) -> None:
+    """The numbers as tables, and below them what is to be said of them."""
+    sources = [row for row in found if row["destination"] is None]
+    columns = ("source", "accepted", "duplicate")
+    show([{name: one[name] or 0 for name in columns} for one in sources])
+    for source in sources:
+        if source["codes"]:
+            name = source["source"] or "no source"
+            click.echo(f"{name}: {_words(source['codes'])}")
+    rows = [row for row in found if row["destination"] is not None]
     names = ("destination", "state", "accepted", "delivered", "skipped", "dead")
     show([{name: _total(row[name]) for name in (*names, "pending")} for row in rows])
     for row in rows:
@@ -208,10 +216,13 @@ def send(file: Any, url: str | None, write_key: str | None) -> Found:
 
 @reports_on("status", show=show_status)
 def status() -> Found:
-    """Show how each destination is doing; exits with 1 when one is held."""
+    """Show what came in, and how each destination is doing; exits with 1 when one is
+    held."""
     found = config.load()
-    rows = reports.statuses(found, _existing_log(found))
-    return rows, any(row["state"] == "held" for row in rows)
+    shared = _existing_log(found)
+    rows = reports.statuses(found, shared)
+    is_held = any(row["state"] == "held" for row in rows)
+    return rows + reports.sources(found, shared), is_held
 
 
 @reports_on("ledger")

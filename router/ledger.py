@@ -49,6 +49,14 @@ CREATE TABLE holds (
 ) WITHOUT ROWID;
 """
 
+ARRIVALS = """
+CREATE TABLE arrivals (
+    source TEXT, code TEXT,       -- empty: of no known source
+    number INTEGER NOT NULL,
+    PRIMARY KEY (source, code)
+) WITHOUT ROWID;
+"""
+
 ALL_PARTITIONS = -1
 
 Offsets = dict[int, tuple[int, int]]
@@ -107,7 +115,7 @@ class Ledger:
     """The ledger in `data_dir/ledger.db`. All methods raise StorageUnavailable."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._db = Database(data_dir / "ledger.db", SCHEMA, durable=False)
+        self._db = Database(data_dir / "ledger.db", [SCHEMA, ARRIVALS], durable=False)
         self.disconnect = self.close = self._db.disconnect
 
     def register(self, destination: str, starts: Mapping[int, int]) -> None:
@@ -175,6 +183,20 @@ class Ledger:
                 return self.offsets(destination), self.counts(destination)
             finally:
                 connection.execute("COMMIT")
+
+    def count_arrivals(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Adds to how many events came in, by (source, code)."""
+        with self._db.write() as connection:
+            connection.executemany(
+                "INSERT INTO arrivals VALUES (?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET number = number + excluded.number",
+                [(*key, number) for key, number in counts.items()],
+            )
+
+    def arrivals(self) -> Counts:
+        """How many events came in, by (source, code)."""
+        rows = self._db.rows("SELECT source, code, number FROM arrivals ORDER BY 1, 2")
+        return Counter({(source, code): number for source, code, number in rows})
 
     def dead_letters(
         self,

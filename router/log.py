@@ -69,7 +69,7 @@ class Log:
         self.partitions = partitions
         self._max_disk = max_disk
         self.path = data_dir / "log.db"
-        self._db = Database(self.path, SCHEMA, durable=True)
+        self._db = Database(self.path, [SCHEMA], durable=True)
         self.disconnect = self.close = self._db.disconnect
 
     def partition_of(self, user_key: str) -> int:
@@ -129,6 +129,10 @@ class Log:
             "INSERT INTO facts VALUES ('checks', 1) "
             "ON CONFLICT DO UPDATE SET value = value + 1"
         )
+
+    def bytes_on_disk(self) -> int:
+        """How large the log is."""
+        return self._db.bytes_on_disk()
 
     def settle_partitions(self) -> int:
         """Fixes the number of partitions at the first call, and returns it.

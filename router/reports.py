@@ -86,6 +86,19 @@ def statuses(config: Config, shared: Surroundings) -> list[dict[str, Any]]:
     return [_status(config, shared, name) for name in dict.fromkeys(known)]
 
 
+def sources(config: Config, shared: Surroundings) -> list[dict[str, Any]]:
+    """What came in, by source; that of no known source has none."""
+    arrivals = shared.ledger.arrivals()
+    known = [*config.sources, *(source for source, _ in arrivals)]
+    rows = []
+    for name in dict.fromkeys(known):
+        counts = {code: n for (source, code), n in arrivals.items() if source == name}
+        row: dict[str, Any] = {"destination": None, "source": name}
+        row |= {code: counts.pop(code, 0) for code in ("accepted", "duplicate")}
+        rows.append(row | {"codes": counts})
+    return rows
+
+
 def letter(found: DeadLetter) -> dict[str, Any]:
     """A dead letter, without what the partner said and the customer's event."""
     return {

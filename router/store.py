@@ -8,14 +8,12 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from router.errors import StorageUnavailable
-
-SCHEMA_VERSION = 1
 
 
 class Held:
@@ -34,11 +32,23 @@ class Database:
     Opens lazily, so that a process may fork before it is used. durable: whether a
     commit waits for the disk; without it a commit survives the death of a process,
     and a power cut may undo the last ones, newest first.
+
+    steps: SQL that makes the schema, a string for each format there ever was; a file
+    of an older one is brought forward when it is opened, as a whole or not at all.
+    functions: what the steps use beside SQLite's own, of one argument each.
     """
 
-    def __init__(self, path: Path, schema: str, *, durable: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        steps: Sequence[str],
+        *,
+        durable: bool,
+        functions: Mapping[str, Callable[[Any], Any]] | None = None,
+    ) -> None:
         self.path = path
-        self._schema = schema
+        self._steps = steps
+        self._functions = functions or {}
         self._synchronous = "FULL" if durable else "NORMAL"
         self._threads = threading.local()
 
@@ -105,21 +115,25 @@ class Database:
             with self._alone():
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-                self._create_or_check(connection)
+                self._bring_forward(connection)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _create_or_check(self, connection: sqlite3.Connection) -> None:
+    def _bring_forward(self, connection: sqlite3.Connection) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA_VERSION:
+        known = len(self._steps)
+        if version > known:
             raise sqlite3.DatabaseError(
-                f"written by a newer router (format {version}, known: {SCHEMA_VERSION})"
+                f"written by a newer router (format {version}, known: {known})"
             )
-        if version < SCHEMA_VERSION:
+        if version < known:
+            for name, function in self._functions.items():
+                connection.create_function(name, 1, function, deterministic=True)
+            steps = "".join(self._steps[version:])
             connection.executescript(
-                f"BEGIN; {self._schema} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+                f"BEGIN; {steps} PRAGMA user_version = {known}; COMMIT;"
             )
             _sync_directory(self.path.parent)
 

@@ -13,6 +13,8 @@ from serving import serve
 
 from router import config as configuration
 from router.app import create_app
+from router.gate import Surroundings
+from router.ledger import Ledger
 from router.log import Log
 
 SHOP = "https://shop.example"
@@ -147,7 +149,8 @@ def test_case_34_a_page_can_read_of_a_lost_disk_and_of_a_bug(
 ) -> None:
     (tmp_path / "data").write_text("a file in the place of the folder")
     (tmp_path / "all.toml").write_text('[sources.web]\nwrite_key = "key"')
-    app = create_app(configuration.load(tmp_path, {}), log(tmp_path / "data", 1, 10**9))
+    around = Surroundings(log(tmp_path / "data", 1, 10**9), Ledger(tmp_path / "data"))
+    app = create_app(configuration.load(tmp_path, {}), around)
     with serve(app) as url, caplog.at_level(logging.CRITICAL, "router"):
         answer = requests.post(
             f"{url}/v1/t",

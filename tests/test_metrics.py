@@ -1,0 +1,122 @@
+"""What came in and what became of it, as Prometheus and `router status` are told."""
+
+import base64
+import json
+import os
+import signal
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from conftest import Router, eventually
+from prometheus_client.parser import text_string_to_metric_families
+
+from router.counts import Counts
+from router.ledger import Ledger
+
+EVENT = {"type": "track", "userId": "u", "event": "Signed Up"}
+
+
+def scraped(router: Router) -> dict[tuple[str, ...], float]:
+    """Every sample of one scrape by its name and labels."""
+    answer = requests.get(f"{router.url}/metrics", timeout=10)
+    assert answer.headers["Content-Type"].startswith("text/plain; version=")
+    families = text_string_to_metric_families(answer.text)
+    samples = [sample for family in families for sample in family.samples]
+    order = ("source", "destination", "state", "code")
+    return {
+        (one.name, *(one.labels[name] for name in order if name in one.labels)): (
+            one.value
+        )
+        for one in samples
+    }
+
+
+def source(router: Router, name: str) -> dict[str, Any]:
+    rows = router.json("status", ok=False)
+    return next(row for row in rows if row.get("source") == name)
+
+
+def has_accepted(router: Router, number: int) -> bool:
+    return source(router, "web")["accepted"] == number
+
+
+@pytest.mark.parametrize("options", [[], ["--preload"]], ids=["", "preload"])
+def test_what_came_in_is_counted_by_source_and_code_over_all_workers(
+    router: Router, options: list[str]
+) -> None:
+    gthread = ["--worker-class", "gthread", "--threads", "2"]
+    with router.running("--workers", "3", *gthread, *options):
+        for _ in range(20):
+            router.post("/v1/batch", {"batch": [EVENT, {**EVENT, "userId": ""}, 5]})
+        router.post("/v1/batch", {"batch": []})
+        router.post("/v1/track", {**EVENT, "timestamp": "soon"})
+        router.post("/v1/track", {**EVENT, "userId": None})
+        router.post("/v1/track", EVENT, key="other")
+        router.post("/v1/track", {**EVENT, "writeKey": "another"})
+        requests.post(f"{router.url}/v1/track", data=b"{", auth=("key", ""), timeout=9)
+        data = base64.b64encode(b'{"userId": "u", "writeKey": "key"}').decode()
+        requests.get(f"{router.url}/v1/pixel/track?data={data}", timeout=9)
+        expected = {
+            ("web", "accepted"): 22, ("web", "no_user_anon_id"): 21,
+            ("web", "invalid_event"): 20, ("web", "empty_batch"): 1,
+            ("web", "invalid_timestamp"): 1, ("", "invalid_write_key"): 1,
+            ("web", "key_mismatch"): 1, ("web", "invalid_json"): 1,
+            ("web", "event_not_defined"): 1,
+        }  # fmt: skip
+
+        def arrivals() -> dict[tuple[str, ...], float]:
+            found = scraped(router)
+            return {
+                k[1:]: n for k, n in found.items() if k[0] == "router_arrivals_total"
+            }
+
+        eventually(lambda: arrivals() == expected)
+        eventually(lambda: scraped(router)["router_pending_events", "archive"] == 0)
+        found = scraped(router)
+        assert found["router_deliveries_total", "archive", "delivered", ""] == 22
+        assert found["router_held", "movable_ink"] == 0
+        assert found["router_oldest_pending_seconds", "archive"] == 0
+        assert 0 < found["router_log_bytes",] < found["router_log_max_bytes",]
+    row = source(router, "web")
+    assert (row["accepted"], row["duplicate"]) == (22, 0)
+    assert row["codes"]["no_user_anon_id"] == 21
+    assert "web: " in router.run("status")
+
+
+def test_counts_outlive_a_restart_and_a_second_before_kill_9(router: Router) -> None:
+    for number in (1, 2):
+        with router.running():
+            router.post("/v1/track", EVENT)
+            eventually(partial(has_accepted, router, number))
+            os.kill(router.workers()[0], signal.SIGKILL)
+            eventually(router.is_ready)
+    assert source(router, "web")["accepted"] == 2
+
+
+def test_what_cannot_be_written_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file in the place of the folder")
+    ledger = Ledger(tmp_path / "data")
+    counts = Counts(ledger)
+    counts.add("web", "accepted", 2)
+    counts.write()
+    (tmp_path / "data").unlink()
+    counts.add("web", "accepted")
+    counts.write()
+    counts.write()
+    assert ledger.arrivals() == Counter({("web", "accepted"): 3})
+    ledger.close()
+
+
+def test_no_text_of_a_client_is_in_the_metrics(router: Router) -> None:
+    with router.running():
+        canary = "canary-7f"
+        for body in ({**EVENT, "userId": canary}, {"type": canary}, {canary: canary}):
+            router.post("/v1/batch", {"batch": [body]})
+            router.post("/v1/track", body, key=canary)
+        metrics = requests.get(f"{router.url}/metrics", timeout=10).text
+        assert canary not in metrics
+        assert canary not in json.dumps(router.json("status", ok=False))
