@@ -64,7 +64,7 @@ class Acceptance:
     appended: called with the partitions that grew. counted: called with a source's
     name (empty where the write key is none), a code and how many. limiter: called
     with a source's name and how many events it sends; the seconds that it must wait,
-    or None. clock: epoch seconds.
+    or None; it may raise OSError. clock: epoch seconds.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class Acceptance:
         if source is not None and source.enabled:
             if in_body and in_body != key:
                 self._counted(request.source, "key_mismatch", 1)
-            wait = self._limiter(request.source, number)
+            wait = self._wait(request.source, number)
             if wait is not None:
                 seconds = min(max(math.ceil(wait), 1), LONGEST_RETRY_AFTER)
                 message = f"too many events; wait {seconds} s"
@@ -201,6 +201,14 @@ class Acceptance:
             message = f"source {request.source} is disabled"
             raise Refused(403, code, message)
         raise Refused(401, code, "no source has this write key")
+
+    def _wait(self, source: str, number: int) -> float | None:
+        try:
+            return self._limiter(source, number)
+        except OSError as error:
+            # The log will say so as well if it is the disk.
+            logger.error("the rate limit of %s is not in force: %s", source, error)
+            return None
 
     def _append(self, source: str, good: Sequence[Accepted]) -> None:
         if not good:

@@ -23,6 +23,7 @@ from router.delivery import Lanes, register
 from router.errors import ConfigError, Refused, StorageUnavailable
 from router.gate import Surroundings
 from router.ledger import Ledger
+from router.limits import Limits
 from router.log import Log
 from router.metrics import Metrics
 from router.middleware import CORS, Addresses
@@ -98,7 +99,11 @@ def create_app(config: Config, shared: Surroundings) -> WSGIApp:
     ingest, log = config.ingest, shared.log
     appended = partial(ring, config.router.data_dir)
     counts = Counts(shared.ledger)
-    acceptance = Acceptance(log, config.sources, ingest, appended, counts.add)
+    rates = {n: s.rate_limit for n, s in config.sources.items() if s.rate_limit}
+    limits = Limits(config.router.data_dir / "limits", rates)
+    acceptance = Acceptance(
+        log, config.sources, ingest, appended, counts.add, limits.wait
+    )
     bodies = Bodies(ingest.max_batch, ingest.read_timeout)
     around: list[Any] = [Addresses(ingest.trusted_proxies), CORS(ingest.origins)]
     app = falcon.App(media_type=falcon.MEDIA_JSON, middleware=around)
@@ -204,6 +209,9 @@ def _answer_refused(
 ) -> None:
     counts.add(error.source, error.code)
     resp.retry_after = error.retry_after
+    if error.retry_after is not None:
+        # The browsers' SDK before 1.84 looks for it here.
+        resp.set_header("X-RateLimit-Reset", str(error.retry_after))
     _answer_error(resp, error.status, error.code, error.message)
 
 
