@@ -131,8 +131,9 @@ class Router:
 
     def archived(self, name: str = "archive") -> list[dict[str, Any]]:
         files = sorted((self.data / name).glob("*.jsonl"))
-        # Other characters than these end a line for splitlines, and may be in one.
-        lines = [line for f in files for line in f.read_text().split("\n") if line]
+        # The last line may be half written; and other characters than these end a line
+        # for splitlines, and may be in one.
+        lines = [line for f in files for line in f.read_bytes().split(b"\n")[:-1]]
         return [json.loads(line) for line in lines]
 
     def profiles(self) -> list[dict[str, Any]]:

@@ -24,7 +24,8 @@ class Client:
     """command: runs the driver. needs: files without which it cannot run, beside
     the command's program. get: how to
     come by them. reorders: the tests in which the client itself does not send a user's
-    events in the order of the calls (docs/http-api.md says why).
+    events in the order of the calls (docs/http-api.md says why). golden: the file of
+    several clients from which the same arrives; else each has one of its own.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Client:
     get: str = "make sdks"
     reorders: Collection[str] = ()
     environ: Mapping[str, str] = field(default_factory=dict)
+    golden: str = ""
 
     def is_missing(self) -> bool:
         program = shutil.which(self.command[0])
@@ -43,6 +45,8 @@ class Client:
 RETRY_AFTER = {"unavailable", "limited"}
 # The client does not wait for one batch before it posts the next.
 ALL = {"unavailable", "limited", "killed"}
+# In a page each event is a request, and no request waits for another.
+EACH = ALL | {"at once"}
 
 
 def python(package: str, module: str, reorders: Collection[str] = ()) -> Client:
@@ -68,6 +72,26 @@ def node(package: str, driver: str, reorders: Collection[str]) -> Client:
     )
 
 
+def page(
+    package: str, page: str, file: str, strategy: str, reorders: Collection[str]
+) -> Client:
+    """A package of package.json in a page of pages/; file: its script for browsers."""
+    script = HERE / "node_modules" / package / "dist" / file
+    driver = DRIVERS / "browser.py"
+    return Client(
+        name=f"{package}-{strategy}",
+        command=(sys.executable, str(driver), page, str(script), strategy),
+        needs=(script, Path("/usr/bin/chromium")),
+        get="install nodejs, npm and chromium, then `make sdks`",
+        reorders=reorders,
+        golden=package,
+    )
+
+
+# What the packages have for a <script>.
+SEGMENT_NEXT = ("segment", "umd/index.js")
+RUDDER_JS = ("rudder", "npm/modern/bundled/umd/index.js")
+
 CLIENTS = (
     python("segment-analytics-python==2.4.0", "segment.analytics", RETRY_AFTER),
     python("segment-analytics-python==2.3.6", "segment.analytics"),
@@ -75,4 +99,13 @@ CLIENTS = (
     node("segment-analytics-node-3.1.0", "segment.js", ALL),
     node("segment-analytics-node-3.0.0", "segment.js", ALL),
     node("rudder-sdk-node-3.0.13", "rudder.js", ALL),
+    page("segment-analytics-next-1.84.3", *SEGMENT_NEXT, "standard", EACH),
+    page("segment-analytics-next-1.84.3", *SEGMENT_NEXT, "batching", ALL),
+    page("segment-analytics-next-1.83.0", *SEGMENT_NEXT, "standard", EACH),
+    page("segment-analytics-next-1.83.0", *SEGMENT_NEXT, "batching+tls", ALL),
+    page("rudderstack-analytics-js-3.34.1", *RUDDER_JS, "standard", EACH),
+    page("rudderstack-analytics-js-3.34.1", *RUDDER_JS, "batching", ALL),
 )
+
+# It cannot be told what became of an event, so it is in no test that makes one fail.
+BEACON = page("rudderstack-analytics-js-3.34.1", *RUDDER_JS, "beacon", EACH)

@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 from conftest import Router, eventually
 
-from sdk import faults
+from sdk import faults, golden
 from sdk.clients import CLIENTS, HERE, Client
 from sdk.golden import Run
 
@@ -99,6 +99,18 @@ class Stage:
         """The events in the archive, once there are so many."""
         eventually(lambda: len(self.router.archived()) >= at_least)
         return self.router.archived()
+
+    def every_call(self, batch: int = 100) -> str:
+        """Makes every type of call; returns what arrives, as in a golden file."""
+        calls = self.calls()
+        with self.router.running():
+            with self.run(batch) as driver:
+                for number, call in enumerate(calls, 1):
+                    driver.call(call)
+                    if "at once" in self.client.reorders:
+                        self.arrived(number)
+            events = self.arrived(len(calls))
+        return golden.text(events, self.ran())
 
     def ran(self) -> Run:
         """The client's last run."""

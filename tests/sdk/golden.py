@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,10 @@ class Run:
     def spans(self, time: datetime) -> bool:
         # Clients may cut off what is below a millisecond, or a second.
         return self.began - timedelta(seconds=1) <= time <= self.ended
+
+    def spans_milliseconds(self, number: int) -> bool:
+        began = self.began.timestamp() * 1000
+        return began - 1000 <= number <= self.ended.timestamp() * 1000
 
 
 def text(events: Iterable[Mapping[str, Any]], run: Run) -> str:
@@ -62,6 +66,8 @@ def _replaced(value: Any, run: Run) -> Any:
         return {name: _replaced(member, run) for name, member in value.items()}
     if isinstance(value, list):
         return [_replaced(item, run) for item in value]
+    if isinstance(value, int) and run.spans_milliseconds(value):
+        return "<ms>"
     if not isinstance(value, str):
         return value
 
@@ -69,8 +75,7 @@ def _replaced(value: Any, run: Run) -> Any:
         return "<time>" if run.spans(datetime.fromisoformat(match[0])) else match[0]
 
     def milliseconds(match: re.Match[str]) -> str:
-        at = datetime.fromtimestamp(int(match[0]) / 1000, UTC)
-        return "<ms>" if run.spans(at) else match[0]
+        return "<ms>" if run.spans_milliseconds(int(match[0])) else match[0]
 
     if len(value) > 200:
         digest = sha256(value.encode()).hexdigest()
