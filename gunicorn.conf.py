@@ -17,6 +17,9 @@ keepalive = 75
 # Time for requests and lanes to end in order: longer than any destination's `timeout`.
 graceful_timeout = 30
 
+# A pixel's event is in its address: as long a one as gunicorn takes.
+limit_request_line = 8190
+
 # A client that stops in the middle of its request's headers holds a thread no longer
 # than this. (`[ingest] read_timeout` is for the whole of a body.)
 STALLED_SECONDS = 15
