@@ -115,6 +115,12 @@ def append_some(directory: str, writer: str, many: str) -> None:
         log.append(batch(writer, number))
 
 
+def append_and_count(directory: str, writer: str, many: str) -> None:
+    """Appends batches, and prints how many of their events the log had already."""
+    log = Log(Path(directory), PARTITIONS, PLENTY)
+    print(sum(log.append(batch(writer, n)).duplicates for n in range(int(many))))
+
+
 def append_until_full(directory: str, limit: str) -> None:
     """Appends batches until the kernel kills it, at a write beyond `limit` bytes."""
     die_beyond(int(limit))
@@ -198,6 +204,31 @@ def fill(directory: str) -> None:
     print(json.dumps([stored, refused]))
 
 
+def write_again_when_full(directory: str) -> None:
+    """Appends until the disk is full, then what was refused again, twice; prints how
+    many duplicates there were each time."""
+    log = Log(Path(directory), PARTITIONS, PLENTY)
+    said = []
+    numbers = count(4, 5)
+    log.append(batch("w", next(numbers)))
+    for room in (0, 1, 24, 4000, 4120, 4500, 9000, 13_000):
+        largest = max(os.path.getsize(file) for file in Path(directory).iterdir())
+        limit_files(largest + room)
+        number = next(numbers)
+        while tries(partial(log.append, batch("w", number))):
+            number = next(numbers)
+        limit_files(resource.RLIM_INFINITY)
+        again, third = (log.append(batch("w", number)).duplicates for _ in range(2))
+        said.append({"again": again, "third": third})
+    print(json.dumps(said))
+
+
+def open_until_full(directory: str, room: str) -> None:
+    """Opens the log; killed at a write beyond `room` bytes of any file."""
+    die_beyond(int(room))
+    Log(Path(directory), PARTITIONS, PLENTY).heads()
+
+
 def write_protect(directory: str) -> None:
     """Appends before, while and after the log's files are read-only."""
     mortal()
@@ -246,11 +277,14 @@ def mortal() -> None:
 PROGRAMS: Sequence[Callable[..., None]] = (
     append,
     append_some,
+    append_and_count,
     append_until_full,
     commit,
     commit_while_full,
     probe,
     fill,
+    write_again_when_full,
+    open_until_full,
     write_protect,
 )
 
