@@ -225,9 +225,12 @@ class Acceptance:
             logger.warning("events are stored again")
         self._is_refusing = False
         self._appended(appended.grown)
-        self._counted(source, "accepted", len(good))
-        for code, number in Counter(n for event in good for n in event.notes).items():
-            self._counted(source, code, number)
+        codes = Counter(note for event in good for note in event.notes)
+        codes["duplicate"] = appended.duplicates
+        codes["accepted"] = len(good) - appended.duplicates
+        for code, number in codes.items():
+            if number:
+                self._counted(source, code, number)
 
 
 def _message_id(raw: Any) -> Any:

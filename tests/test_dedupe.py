@@ -301,6 +301,8 @@ def test_a_client_that_sends_again_to_any_worker_after_any_death_is_answered_200
         router.start(*options)
         send_from_threads()
         assert router.post("/v1/track", events[3]).ok
+        answer = router.post("/v1/batch", {"batch": [events[3], {}]}).json()
+        assert (answer["accepted"], len(answer["rejected"])) == (1, 1)
         assert router.post("/v1/track", events[3], key="other").ok
         eventually(lambda: not router.row("ledger", "archive")["pending"])
         row = router.row("ledger", "archive")
