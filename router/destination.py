@@ -15,6 +15,7 @@ import pluggy
 
 from router import codec
 from router.errors import Misconfigured, Outcome, Rejected
+from router.events import ALL
 from router.log import Record
 from router.requirements import Requirement, check
 from router.settings import DestinationSettings
@@ -164,14 +165,14 @@ def is_switched_on(integrations: Any, names: set[str]) -> bool:
     """
     if not isinstance(integrations, Mapping):
         return True
-    said = [integrations[name] for name in names if name in integrations]
+    given = {name: v for name, v in integrations.items() if v is not None and v != ""}
+    said = [given[name] for name in names if name in given]
     if not said:
         folded = {name.casefold() for name in names}
-        said = [v for name, v in integrations.items() if name.casefold() in folded]
-    said = [value for value in said if value is not None and value != ""]
+        said = [v for name, v in given.items() if name.casefold() in folded]
     if said:
         return not any(value is False for value in said)
-    return not any(integrations.get(name) is False for name in ("All", "all", "ALL"))
+    return not any(given.get(name) is False for name in ALL)
 
 
 def _matches(name: Any, globs: Sequence[str]) -> bool:

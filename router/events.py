@@ -10,8 +10,9 @@ from typing import Any
 from uuid import uuid4
 
 from router import codec
+from router.codec import Numeral
 from router.errors import InvalidEvent
-from router.requirements import is_absent, is_identifier
+from router.requirements import is_absent
 from router.timestamps import format_iso, parse
 
 TYPES = ("identify", "track", "page", "screen", "group", "alias")
@@ -23,6 +24,9 @@ IDS = ("userId", "anonymousId", "groupId", "previousId")
 
 OBJECTS = ("properties", "traits", "context")
 TEXTS = ("name", "category")
+
+# The member of `integrations` that stands for all destinations, as clients spell it.
+ALL = ("All", "all", "ALL")
 
 # The object that each type of call always has, empty where its client gave none.
 OBJECT_OF = {
@@ -111,6 +115,9 @@ def normalize(
         note("integrations_not_object")
         del event["integrations"]
     _inherit(event, arrival.envelope)
+    switches = event.get("integrations") or {}
+    if any(not isinstance(switches.get(name), bool | None) for name in ALL):
+        note("all_not_boolean")
     members: dict[str, Any] = {name: _id(event, name) for name in IDS}
     members |= {name: _member(event, name, dict) for name in OBJECTS}
     if event["type"] in ("page", "screen"):
@@ -121,8 +128,7 @@ def normalize(
             del event[name]
     _require(event)
     _complete(event, arrival)
-    given = event.get("messageId")
-    event["messageId"] = str(given) if is_identifier(given) else new_id()
+    event["messageId"] = _identifier(event.get("messageId")) or new_id()
     _set_times(event, arrival, note)
     return event
 
@@ -136,11 +142,21 @@ def _inherit(event: dict[str, Any], envelope: Mapping[str, Any]) -> None:
 
 def _id(event: dict[str, Any], name: str) -> str | None:
     value = event.get(name)
-    if is_absent(value):
-        return None
-    if not is_identifier(value):
-        raise InvalidEvent("invalid_id", f"{name} must be text or a whole number")
-    return str(int(value)) if isinstance(value, float) else str(value)
+    identifier = _identifier(value)
+    if identifier is None and not is_absent(value):
+        raise InvalidEvent("invalid_id", f"{name} must be text or a number")
+    return identifier
+
+
+def _identifier(value: Any) -> str | None:
+    """The text of an id, or None where value is none."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    is_number = isinstance(value, int | float | Numeral)
+    is_text = isinstance(value, str) and not is_absent(value)
+    return (
+        str(value) if is_text or (is_number and not isinstance(value, bool)) else None
+    )
 
 
 def _member(event: dict[str, Any], name: str, kind: type) -> Any:

@@ -314,7 +314,7 @@ def test_a_batch_keeps_its_good_events_and_lists_the_bad(router):
                 "index": 5,
                 "messageId": 7,
                 "code": "invalid_id",
-                "message": "userId must be text or a whole number",
+                "message": "userId must be text or a number",
             },
         ],
     }

@@ -235,6 +235,7 @@ NAMES = {"mi_us", "movable_ink", "Movable Ink"}
         ({"movable ink": False}, False),
         ({"All": False, "MOVABLE INK": True}, True),
         ({"movable ink": False, "Movable Ink": True}, True),
+        ({"movable ink": False, "Movable Ink": None}, False),
         ({"mi_us": False, "Movable Ink": True}, False),
         ({"mi_us": True}, True),
         ({"movable_ink": False}, False),

@@ -105,17 +105,24 @@ def test_an_event_of_nobody_is_refused(absent):
 
 
 @pytest.mark.parametrize("name", ["userId", "anonymousId", "groupId", "previousId"])
-@pytest.mark.parametrize("value", [True, 1.5, [], {}, ["a"]])
+@pytest.mark.parametrize("value", [True, False, [], {}, ["a"]])
 def test_what_cannot_be_an_id_is_refused(name, value):
     assert refusal({**TRACK, name: value}) == (
         "invalid_id",
-        f"{name} must be text or a whole number",
+        f"{name} must be text or a number",
     )
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(0, "0"), (42, "42"), (7.0, "7"), (9007199254740993, "9007199254740993")],
+    [
+        (0, "0"),
+        (42, "42"),
+        (7.0, "7"),
+        (9007199254740993, "9007199254740993"),
+        (1.5, "1.5"),
+        (codec.Numeral("1e400"), "1e400"),
+    ],
 )
 def test_a_number_as_id_becomes_its_digits(value, expected):
     assert body(userId=value)["userId"] == expected
@@ -201,7 +208,7 @@ def test_an_empty_name_or_category_is_as_if_absent(value):
 
 @pytest.mark.parametrize(
     ("given_id", "expected"),
-    [("m", "m"), (5, "5"), ("x" * 500, "x" * 500), (" m ", " m ")],
+    [("m", "m"), (5, "5"), (0, "0"), ("x" * 500, "x" * 500), (" m ", " m ")],
 )
 def test_a_message_id_is_kept(given_id, expected):
     accepted = accept({**TRACK, "messageId": given_id})
@@ -209,7 +216,7 @@ def test_a_message_id_is_kept(given_id, expected):
     assert codec.loads(accepted.body)["messageId"] == expected
 
 
-@pytest.mark.parametrize("given_id", [None, "", "  ", True, 1.5, [], {}])
+@pytest.mark.parametrize("given_id", [None, "", "  ", True, [], {}])
 def test_an_event_without_a_message_id_gets_one(given_id):
     accepted = accept({**TRACK, "messageId": given_id})
     assert accepted.message_id == "made-up"
@@ -355,6 +362,25 @@ def test_a_batch_does_not_hide_that_an_event_has_a_context_that_is_no_object():
 def test_nothing_else_of_a_batch_is_inherited():
     envelope = {"writeKey": "k", "batch": [], "userId": "x", "type": "page"}
     assert body(envelope=envelope) == body()
+
+
+# What is wrong and can be left out.
+
+
+@pytest.mark.parametrize(
+    ("more", "notes"),
+    [
+        ({"integrations": {"All": True}, "timestamp": HAPPENED, "sentAt": ""}, ()),
+        ({"integrations": []}, ("integrations_not_object",)),
+        ({"integrations": {"All": "false"}}, ("all_not_boolean",)),
+        ({"integrations": {"all": 0}}, ("all_not_boolean",)),
+        ({"integrations": {"All": None}}, ()),
+        ({"timestamp": "soon", "sentAt": {}}, ("invalid_timestamp",) * 2),
+        ({"originalTimestamp": 10**30}, ("invalid_timestamp",)),
+    ],
+)
+def test_what_is_wrong_and_left_out_is_noted(more, notes):
+    assert accept({**TRACK, **more}).notes == notes
 
 
 # Text and numbers at the edges of JSON.
