@@ -11,8 +11,10 @@ from typing import Any
 import ujson
 
 # In JSON text: an escaped backslash, an escaped pair of surrogates, or a lone one.
+HEX = "[0-9a-fA-F]"
 SURROGATES = re.compile(
-    r"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<lone>\\u[dD][89a-fA-F]..)"
+    rf"\\\\|\\u[dD][89abAB]{HEX}{{2}}\\u[dD][c-fC-F]{HEX}{{2}}"
+    rf"|(?P<lone>\\u[dD][89a-fA-F]{HEX}{{2}})"
 )
 ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -141,10 +143,10 @@ def _float(text: str) -> float | Numeral:
     return number if is_exact else Numeral(text)
 
 
-def _integer(text: str) -> int | float | Numeral:
-    if len(text) > LONGEST_INTEGER:
+def _integer(text: str) -> int | Numeral:
+    if len(text) > LONGEST_INTEGER or text == "-0":
         return Numeral(text)
-    return int(text) if text != "-0" else -0.0
+    return int(text)
 
 
 def _no_number(name: str) -> Any:

@@ -51,7 +51,8 @@ def read(data: bytes, *, batch: bool) -> Envelope:
     try:
         return reader.envelope(with_batch=batch)
     except json.JSONDecodeError as error:
-        raise Refused(400, "invalid_json", f"the body is no JSON: {error}") from None
+        what = f"the body is no JSON: {error}; no event of the request was taken"
+        raise Refused(400, "invalid_json", what) from None
 
 
 class _Reader:

@@ -81,6 +81,13 @@ def test_half_an_emoji_becomes_the_replacement_character_in_names_and_values():
     assert codec.dumps(value).decode() == '{"a\ufffd":["cut \ufffd",{"b":"\ufffd"}]}'
 
 
+@pytest.mark.parametrize("cut", [rb"\ud8", rb"\ud8zz", rb"\uDC0", rb"\ud8\u0041"])
+def test_half_an_escape_is_no_json_whatever_follows(cut):
+    for rest in (b'"', b'"]"', b'","b"'):
+        with pytest.raises(ValueError, match="escape"):
+            codec.loads(b'["' + cut + rest + b"]")
+
+
 def test_two_halves_of_an_emoji_are_the_emoji():
     assert codec.loads(b'"\\ud83d\\ude00"') == "😀"
 
@@ -102,14 +109,16 @@ def test_what_is_no_utf_8_in_a_string_costs_a_character(data, text):
 
 @pytest.mark.parametrize(
     "number",
-    ["1e400", "-1E+999", "0.12345678901234567890123", "9007199254740993.0", "1" * 5000,
-     f"1e{'9' * 30}", "1e-400"],
+    ["-0", "1e400", "-1E+999", "0.12345678901234567890123", "9007199254740993.0",
+     "1" * 5000, f"1e{'9' * 30}", "1e-400"],
 )  # fmt: skip
 def test_a_number_that_nothing_can_hold_is_written_as_it_was_read(number):
     assert codec.dumps(codec.loads(number)) == number.encode()
 
 
-@pytest.mark.parametrize("number", ["0", "-0", "1.0", "19.90", "1e5", "-1.5E-7", "0.0"])
+@pytest.mark.parametrize(
+    "number", ["0", "-0.0", "1.0", "19.90", "1e5", "-1.5E-7", "0.0"]
+)
 def test_other_numbers_are_numbers(number):
     value = codec.loads(number)
     assert isinstance(value, int | float)
