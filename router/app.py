@@ -119,7 +119,7 @@ def create_app(config: Config, shared: Surroundings) -> WSGIApp:
     app.add_route("/ready", Ready(log))
     app.add_route("/metrics", Metrics(config, shared, counts))
     app.add_error_handler(Refused, partial(_answer_refused, counts))
-    app.add_error_handler(falcon.HTTPError, _answer_http_error)
+    app.add_error_handler(falcon.HTTPError, partial(_answer_http_error, bodies))
     app.add_error_handler(Exception, _answer_bug)
     if not config.router.sandbox:
         return app
@@ -140,8 +140,8 @@ def add_browser_routes(
     projects = Projects(config.sources, config.ingest.public_url)
     app.add_route("/v1/projects/{rest:path}", projects)
     app.add_route("/sourceConfig", SourceConfig(config.sources))
-    app.add_route("/v1/m", Dropped())
-    app.add_route("/rsaMetrics", Dropped())
+    app.add_route("/v1/m", Dropped(bodies))
+    app.add_route("/rsaMetrics", Dropped(bodies))
 
 
 def mounted(app: WSGIApp, others: Mapping[str, WSGIApp]) -> WSGIApp:
@@ -216,8 +216,9 @@ def _answer_refused(
 
 
 def _answer_http_error(
-    req: Any, resp: Any, error: falcon.HTTPError, params: Any
+    bodies: Bodies, req: Any, resp: Any, error: falcon.HTTPError, params: Any
 ) -> None:
+    bodies.drop(req)
     resp.set_headers(error.headers or {})
     other = ("invalid_request", error.title or "")
     code, message = HTTP_ERRORS.get(error.status_code, other)

@@ -1,7 +1,7 @@
 """The bytes of a request's body: read whole, inflated, and within limits."""
 
 import zlib
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from gzip import GzipFile
 from io import BytesIO
 
@@ -47,6 +47,15 @@ class Bodies:
             what = "Content-Encoding is gzip, the body is not"
             raise Refused(400, "invalid_encoding", what)
         return body
+
+    def drop(self, req: Request) -> None:
+        """Reads a body that nobody asked for.
+
+        Else gunicorn closes the connection on it, and whoever still sends may never
+        see the answer.
+        """
+        with suppress(Refused):
+            self._received(req)
 
     def _received(self, req: Request) -> bytes:
         # What gunicorn lets an app see of the connection; other servers do not.

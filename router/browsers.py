@@ -16,6 +16,7 @@ from falcon import Request, Response
 
 from router import codec
 from router.acceptance import Caller, basic_user
+from router.bodies import Bodies
 from router.config import SourceSettings
 from router.counts import Counts
 from router.errors import Refused
@@ -95,7 +96,11 @@ class SourceConfig:
 class Dropped:
     """`POST /v1/m`, `/rsaMetrics`: what SDKs measure of themselves."""
 
+    def __init__(self, bodies: Bodies) -> None:
+        self._bodies = bodies
+
     def on_post(self, req: Request, resp: Response) -> None:
+        self._bodies.drop(req)
         answer(resp, {"success": True})
 
 
