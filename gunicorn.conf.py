@@ -1,6 +1,7 @@
 """How `gunicorn router` runs here. Without this file it works as well, with gunicorn's
 own defaults (one sync worker)."""
 
+import logging
 import os
 import socket
 import struct
@@ -29,3 +30,9 @@ def when_ready(server):
     timeout = struct.pack("ll", STALLED_SECONDS, 0)
     for listener in server.LISTENERS:
         listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
+    server.log.error_log.addFilter(is_no_stall)
+
+
+def is_no_stall(record: logging.LogRecord) -> bool:
+    """gunicorn takes such a client for a bug, and logs a traceback for each."""
+    return not (record.exc_info and isinstance(record.exc_info[1], BlockingIOError))
