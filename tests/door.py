@@ -1,16 +1,19 @@
 """The router's door as a client's socket sees it: bytes in, answers and events out."""
 
 import base64
+import gzip
 import http.client
 import json
 import socket
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import count
 from pathlib import Path
+from struct import pack
 from typing import Any
 
 from conftest import ROOT, Router, eventually
@@ -85,6 +88,7 @@ class Answer:
 
 
 OK = (200, None)
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Door:
@@ -161,10 +165,37 @@ class Door:
         return found[:-1]
 
 
+class Client:
+    """A connection that is kept while the router keeps it."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._connection: socket.socket | None = None
+
+    def answer(self, whole: bytes, method: str = "POST") -> Answer:
+        """The one answer to a request that is HTTP."""
+        connection = self._connection or self._door.connect()
+        connection.sendall(whole)
+        answer = http.client.HTTPResponse(connection, method=method)
+        answer.begin()
+        found = Answer(answer.status, answer.headers, answer.read())
+        is_kept = answer.headers["Connection"] != "close"
+        answer.close()
+        self._connection = connection
+        if not is_kept:
+            self.close()
+        return found
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+
 @contextmanager
-def opened(directory: Path, more: str = "") -> Iterator[Door]:
+def opened(directory: Path, more: str = "", **environ: str) -> Iterator[Door]:
     router = Router(directory, CONF + more)
-    with router.running("-c", str(ROOT / "gunicorn.conf.py")):
+    with router.running("-c", str(ROOT / "gunicorn.conf.py"), **environ):
         yield Door(router)
     assert "Traceback" not in router.log()
 
@@ -192,6 +223,19 @@ def request(
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b"")
 
 
+def bomb(megabytes: int) -> bytes:
+    """Blanks in gzip: about a KB for each MB."""
+    blanks = b" " * 2**20
+    packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    # Flushed whole, it may be repeated.
+    block = packer.compress(blanks) + packer.flush(zlib.Z_FULL_FLUSH)
+    check = 0
+    for _ in range(megabytes):
+        check = zlib.crc32(blanks, check)
+    header, end = gzip.compress(b"")[:10], zlib.compressobj(wbits=-15).flush()
+    return header + block * megabytes + end + pack("<II", check, megabytes << 20)
+
+
 def chunked(*chunks: bytes) -> bytes:
     """The body of a request with `Transfer-Encoding: chunked`."""
     return b"".join(b"%x\r\n%s\r\n" % (len(one), one) for one in (*chunks, b""))
@@ -217,6 +261,8 @@ class Unclosed(BytesIO):
 
 def answers(data: bytes, method: str = "POST") -> list[Answer]:
     """The answers in what came over a connection."""
+    # One that is not followed by an answer belongs to a request that ended early.
+    data = data.replace(CONTINUE, b"")
     stream = Unclosed(data)
     found = []
     while stream.tell() < len(data):
@@ -224,3 +270,10 @@ def answers(data: bytes, method: str = "POST") -> list[Answer]:
         answer.begin()
         found.append(Answer(answer.status, answer.headers, answer.read()))
     return found
+
+
+def resident(pid: int, name: str = "VmRSS") -> int:
+    """The memory that a process has, in bytes; VmHWM: the most that it had."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    found = next(line for line in lines if line.startswith(f"{name}:"))
+    return int(found.split()[1]) * 1024
