@@ -167,7 +167,7 @@ def test_case_20_what_is_nested_too_deep_costs_only_its_event(
 ) -> None:
     deep = nested(depth, opening)
     good = '{"type":"track","event":"e","userId":"u","properties":{"a":["]}"]}}'
-    bad = f'{{"type":"track","event":"deep","userId":"u","messageId":"m","x":{deep}}}'
+    bad = f'{{"type":"track","event":"deep","userId":"u","x":{deep}}}'
     answer = door.post("/v1/batch", f'{{"batch":[{good},{bad},{good}]}}'.encode())
     single = door.post("/v1/track", bad.encode())
     around = f'{{"batch":[{good}],"context":{deep}}}'
