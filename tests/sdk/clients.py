@@ -21,11 +21,11 @@ DRIVERS = HERE / "drivers"
 
 @dataclass(frozen=True)
 class Client:
-    """command: runs the driver. needs: files without which it cannot run, beside
-    the command's program. get: how to
-    come by them. reorders: the tests in which the client itself does not send a user's
-    events in the order of the calls (docs/http-api.md says why). golden: the file of
-    several clients from which the same arrives; else each has one of its own.
+    """command: runs the driver. needs: files without which it cannot run, beside the
+    command's program. get: how to come by them. reorders: the tests in which the
+    client itself does not send a user's events in the order of the calls
+    (docs/http-api.md says why). golden: the file of several clients from which the same
+    arrives; else each has one of its own.
     """
 
     name: str
