@@ -31,8 +31,14 @@ $(VENV)/ready-test: $(VENV)/ready
 	$(BIN)/pip install --quiet --editable '.[test,lint]'
 	touch $@
 
-# A make without Node leaves out what needs it; the tests then say what did not run.
-sdks: $(SDK)/.python/ready $(if $(shell command -v npm),$(SDK)/node_modules/ready)
+# A make without Node, Go or Java leaves out what needs it; the tests then say what did
+# not run.
+GO := $(SDK)/drivers/go
+JAVA := $(SDK)/drivers/java
+sdks: $(SDK)/.python/ready \
+    $(if $(shell command -v npm),$(SDK)/node_modules/ready) \
+    $(if $(shell command -v go),$(GO)/driver) \
+    $(if $(shell command -v javac && command -v mvn),$(JAVA)/target/ready)
 
 # Two versions of a package cannot share a directory.
 $(SDK)/.python/ready: $(SDK)/python.txt $(VENV)/ready
@@ -46,5 +52,14 @@ $(SDK)/node_modules/ready: $(SDK)/package.json
 	cd $(SDK) && npm install --silent --no-package-lock --no-audit --no-fund
 	touch $@
 
+$(GO)/driver: $(GO)/main.go $(GO)/go.mod $(GO)/go.sum
+	cd $(GO) && go build -o driver .
+
+$(JAVA)/target/ready: $(JAVA)/pom.xml $(wildcard $(JAVA)/src/main/java/*.java)
+	cd $(JAVA) && mvn --quiet --batch-mode clean compile dependency:copy-dependencies \
+	    -DoutputDirectory=target/lib
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info $(SDK)/.python $(SDK)/node_modules
+	rm -rf $(VENV) build dist *.egg-info $(SDK)/.python $(SDK)/node_modules \
+	    $(GO)/driver $(JAVA)/target

@@ -1,6 +1,7 @@
 """Fixtures: a configuration in a directory of its own, and real routers that run it."""
 
 import json
+import math
 import os
 import signal
 import socket
@@ -134,7 +135,7 @@ class Router:
         # The last line may be half written; and other characters than these end a line
         # for splitlines, and may be in one.
         lines = [line for f in files for line in f.read_bytes().split(b"\n")[:-1]]
-        return [json.loads(line) for line in lines]
+        return [json.loads(line, parse_float=number) for line in lines]
 
     def profiles(self) -> list[dict[str, Any]]:
         answer = requests.get(f"{self.url}/sandbox/movable_ink/profiles", timeout=10)
@@ -183,6 +184,11 @@ def router(tmp_path: Path) -> Iterator[Router]:
     yield made
     if made.process is not None:
         made.stop(signal.SIGKILL)
+
+
+def number(text: str) -> float | str:
+    """A number, or its text where a float of Python's cannot hold it."""
+    return float(text) if math.isfinite(float(text)) else text
 
 
 def free_port() -> int:

@@ -92,6 +92,30 @@ def page(
 SEGMENT_NEXT = ("segment", "umd/index.js")
 RUDDER_JS = ("rudder", "npm/modern/bundled/umd/index.js")
 
+
+def java(name: str, driver: str, reorders: Collection[str] = ()) -> Client:
+    """A client that drivers/java/pom.xml names."""
+    made = DRIVERS / "java" / "target"
+    quick = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+    path = f"{made / 'classes'}:{made / 'lib'}/*"
+    return Client(
+        name=name,
+        command=("java", *quick, "-cp", path, driver),
+        needs=(made / "ready",),
+        get="install a JDK and Maven, then `make sdks`",
+        reorders=reorders,
+    )
+
+
+GO = Client(
+    name="analytics-go-3.0.0",
+    command=(str(DRIVERS / "go" / "driver"),),
+    get="install Go, then `make sdks`",
+    reorders=ALL,
+    # A time zone that is neither ours nor in whole hours.
+    environ={"TZ": "Asia/Kathmandu"},
+)
+
 CLIENTS = (
     python("segment-analytics-python==2.4.0", "segment.analytics", RETRY_AFTER),
     python("segment-analytics-python==2.3.6", "segment.analytics"),
@@ -105,6 +129,10 @@ CLIENTS = (
     page("segment-analytics-next-1.83.0", *SEGMENT_NEXT, "batching+tls", ALL),
     page("rudderstack-analytics-js-3.34.1", *RUDDER_JS, "standard", EACH),
     page("rudderstack-analytics-js-3.34.1", *RUDDER_JS, "batching", ALL),
+    GO,
+    java("analytics-java-3.5.4", "JavaDriver"),
+    # A file that failed does not keep the next from being sent.
+    java("analytics-kotlin-1.25.0", "KotlinDriver", ALL),
 )
 
 # It cannot be told what became of an event, so it is in no test that makes one fail.
