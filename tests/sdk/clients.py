@@ -107,6 +107,12 @@ def java(name: str, driver: str, reorders: Collection[str] = ()) -> Client:
     )
 
 
+def emulated(name: str, reorders: Collection[str] = ()) -> Client:
+    """A client of drivers/emulated, which says what it imitates."""
+    command = (sys.executable, str(DRIVERS / "emulate.py"), name)
+    return Client(name=name, command=command, reorders=reorders)
+
+
 GO = Client(
     name="analytics-go-3.0.0",
     command=(str(DRIVERS / "go" / "driver"),),
@@ -133,6 +139,13 @@ CLIENTS = (
     java("analytics-java-3.5.4", "JavaDriver"),
     # A file that failed does not keep the next from being sent.
     java("analytics-kotlin-1.25.0", "KotlinDriver", ALL),
+    emulated("analytics-ruby-2.5.0"),
+    emulated("analytics-php-3.8.2"),
+    emulated("analytics-swift-1.9.4", ALL),
+    emulated("analytics-react-native-2.21.4", ALL),
+    emulated("Analytics-CSharp-2.3.4", ALL),
+    emulated("analytics-ios-4.1.8"),
+    emulated("analytics-android-4.11.3"),
 )
 
 # It cannot be told what became of an event, so it is in no test that makes one fail.
