@@ -81,7 +81,7 @@ class Acceptance:
         self._log, self._settings = log, settings
         self._appended, self._counted, self._limiter = appended, counted, limiter
         self._clock, self._new_id = clock, new_id
-        self._is_refusing = False
+        self._is_refusing = self._is_unlimited = False
         self._sources = {
             _digest(source.write_key.get_secret_value()): (name, source)
             for name, source in sources.items()
@@ -204,11 +204,15 @@ class Acceptance:
 
     def _wait(self, source: str, number: int) -> float | None:
         try:
-            return self._limiter(source, number)
+            seconds = self._limiter(source, number)
         except OSError as error:
             # The log will say so as well if it is the disk.
-            logger.error("the rate limit of %s is not in force: %s", source, error)
+            if not self._is_unlimited:
+                logger.error("the rate limit of %s is not in force: %s", source, error)
+            self._is_unlimited = True
             return None
+        self._is_unlimited = False
+        return seconds
 
     def _append(self, source: str, good: Sequence[Accepted]) -> None:
         if not good:

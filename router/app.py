@@ -26,7 +26,7 @@ from router.ledger import Ledger
 from router.limits import Limits
 from router.log import Log
 from router.metrics import Metrics
-from router.middleware import CORS, Addresses
+from router.middleware import CORS, FOR_PAGES, Addresses
 from router.resources import BATCHES, CALLS, Calls, Health, Ready, answer
 from router.wakeup import ring
 
@@ -207,7 +207,9 @@ def _is_worker() -> bool:
 def _answer_refused(
     counts: Counts, req: Any, resp: Any, error: Refused, params: Any
 ) -> None:
-    counts.add(error.source, error.code)
+    # A probe or a scrape brings no events.
+    if FOR_PAGES.match(req.path):
+        counts.add(error.source, error.code)
     resp.retry_after = error.retry_after
     if error.retry_after is not None:
         # The browsers' SDK before 1.84 looks for it here.

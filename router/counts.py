@@ -23,6 +23,7 @@ class Counts:
         self._new: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
         self._writer: threading.Thread | None = None
+        self._is_waiting = False
 
     def add(self, source: str, code: str, number: int = 1) -> None:
         """Counts what a source sent; an unknown source has no name."""
@@ -38,13 +39,18 @@ class Counts:
         """Writes what was counted since the last time; keeps it if it cannot."""
         with self._lock:
             new, self._new = self._new, Counter()
+        if not new:
+            return
         try:
-            if new:
-                self._ledger.count_arrivals(new)
+            self._ledger.count_arrivals(new)
         except StorageUnavailable as error:
-            logger.warning("counts wait for the disk: %s", error)
+            if not self._is_waiting:
+                logger.warning("counts wait for the disk: %s", error)
+            self._is_waiting = True
             with self._lock:
                 self._new.update(new)
+        else:
+            self._is_waiting = False
 
     def _write_on(self) -> None:
         while True:

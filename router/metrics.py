@@ -4,6 +4,7 @@ Everything is read from the log and the ledger at the time, so that each of guni
 workers gives the same answer, and none is lost when one dies.
 """
 
+import logging
 from collections.abc import Iterable
 
 from falcon import Request, Response
@@ -14,9 +15,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from router import reports
+from router.acceptance import STORAGE_RETRY_AFTER
 from router.config import Config
 from router.counts import Counts
+from router.errors import Refused, StorageUnavailable
 from router.gate import Surroundings
+
+logger = logging.getLogger("router.http")
 
 
 class Metrics(Collector):
@@ -29,8 +34,13 @@ class Metrics(Collector):
 
     def on_get(self, req: Request, resp: Response) -> None:
         self._counts.write()
+        try:
+            resp.data = generate_latest(self._registry)
+        except StorageUnavailable as error:
+            logger.error("no metrics: %s", error)
+            message = "what is on disk cannot be read now"
+            raise Refused(503, "unavailable", message, STORAGE_RETRY_AFTER) from None
         resp.content_type = CONTENT_TYPE_LATEST
-        resp.data = generate_latest(self._registry)
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: so it is not collected already when the app is made."""

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 import requests
-from conftest import Router, eventually
+from conftest import CONF, Router, eventually
 from prometheus_client.parser import text_string_to_metric_families
+from serving import serve
 
+from router import config
+from router.app import at_log, create_app
 from router.counts import Counts
 from router.ledger import Ledger
 
@@ -100,12 +103,55 @@ def test_counts_outlive_a_restart_and_a_second_before_kill_9(router: Router) -> 
     assert source(router, "web")["accepted"] == 2
 
 
-def test_what_cannot_be_written_is_kept(tmp_path: Path) -> None:
+def test_counts_outlive_a_stop_in_order_and_a_reload(router: Router) -> None:
+    with router.running("--workers", "2", "--worker-class", "gthread"):
+        for _ in range(20):
+            router.post("/v1/track", EVENT)
+        before = set(router.workers())
+        assert router.process is not None
+        router.process.send_signal(signal.SIGHUP)
+        eventually(lambda: not before & set(router.workers()))
+        eventually(router.is_ready)
+        for _ in range(20):
+            router.post("/v1/track", EVENT)
+    assert source(router, "web")["accepted"] == 40
+
+
+def test_a_disk_that_is_out_of_order_is_said_and_probes_are_no_arrivals(
+    tmp_path: Path,
+) -> None:
+    conf, data = tmp_path / "conf.d", tmp_path / "data"
+    conf.mkdir()
+    (conf / "all.toml").write_text(CONF.replace("${{PORT}}", "1").format(data=data))
+    data.write_text("a file in the place of the folder")
+    loaded = config.load(conf, {})
+    with serve(create_app(loaded, at_log(loaded))) as url:
+        for path in ("/ready", "/metrics"):
+            answer = requests.get(f"{url}{path}", timeout=10)
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+            assert answer.headers["X-RateLimit-Reset"] == answer.headers["Retry-After"]
+        for _ in range(3):
+            event = {**EVENT, "writeKey": "key"}
+            answer = requests.post(f"{url}/v1/track", json=event, timeout=10)
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+            assert answer.headers["X-RateLimit-Reset"] == answer.headers["Retry-After"]
+        data.unlink()
+        text = requests.get(f"{url}/metrics", timeout=10).text
+    counted = [line for line in text.splitlines() if "arrivals_total{" in line]
+    assert counted == ['router_arrivals_total{code="unavailable",source="web"} 3.0']
+
+
+def test_what_cannot_be_written_is_kept_and_that_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "data").write_text("a file in the place of the folder")
     ledger = Ledger(tmp_path / "data")
     counts = Counts(ledger)
     counts.add("web", "accepted", 2)
     counts.write()
+    counts.write()
+    (said,) = caplog.messages
+    assert said.startswith("counts wait for the disk: ")
     (tmp_path / "data").unlink()
     counts.add("web", "accepted")
     counts.write()
