@@ -120,16 +120,12 @@ BATCHES = st.builds(
 )
 WRITTEN = st.builds(
     lambda value, is_ascii: json.dumps(value, ensure_ascii=is_ascii),
-    EVENTS | BATCHES | VALUES,
+    EVENTS | BATCHES,
     st.booleans(),
-)
-SOUP = st.lists(st.sampled_from(TOKENS), max_size=30).map("".join)
-TEXTS = (WRITTEN | SOUP).map(lambda text: text.encode("utf-8", "surrogatepass"))
-CUTS = st.tuples(
-    st.integers(0, 10**6),
-    st.integers(0, 9),
-    st.binary(max_size=3) | SOUP.map(str.encode),
-)
+).map(lambda text: text.encode("utf-8", "surrogatepass"))
+SOUP = st.lists(st.sampled_from(TOKENS), max_size=30).map("".join).map(str.encode)
+TEXTS = WRITTEN | SOUP | VALUES.map(json.dumps).map(str.encode)
+CUTS = st.tuples(st.integers(0, 10**6), st.integers(0, 9), st.binary(max_size=3) | SOUP)
 
 
 def mutated(whole: bytes, cuts: list[tuple[int, int, bytes]]) -> bytes:
@@ -142,7 +138,7 @@ def mutated(whole: bytes, cuts: list[tuple[int, int, bytes]]) -> bytes:
 
 MUTATED = st.builds(mutated, TEXTS, st.lists(CUTS, max_size=2))
 PACKED = st.builds(mutated, TEXTS.map(gzip.compress), st.lists(CUTS, max_size=2))
-BODIES = MUTATED | PACKED | st.binary(max_size=60)
+BODIES = WRITTEN | MUTATED | PACKED | st.binary(max_size=60)
 
 LINES = st.lists(
     st.sampled_from(HEADERS), max_size=3, unique_by=lambda line: line.split(":")[0]
