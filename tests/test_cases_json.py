@@ -161,7 +161,7 @@ def nested(depth: int, opening: str) -> str:
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
-@pytest.mark.parametrize("depth", [199, 1000, 10_000, 50_000])
+@pytest.mark.parametrize("depth", [199, 200, 1000, 10_000, 50_000])
 def test_case_20_what_is_nested_too_deep_costs_only_its_event(
     door: Door, opening: str, depth: int
 ) -> None:
