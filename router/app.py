@@ -28,6 +28,7 @@ from router.log import Log
 from router.metrics import Metrics
 from router.middleware import CORS, FOR_PAGES, Addresses
 from router.resources import BATCHES, CALLS, Calls, Health, Ready, answer
+from router.sources import Sources
 from router.wakeup import ring
 
 logger = logging.getLogger("router")
@@ -102,18 +103,18 @@ def create_app(config: Config, shared: Surroundings) -> WSGIApp:
     rates = {n: s.rate_limit for n, s in config.sources.items() if s.rate_limit}
     limits = Limits(config.router.data_dir / "limits", rates)
     acceptance = Acceptance(
-        log, config.sources, ingest, appended, counts.add, limits.wait
+        log, Sources(config.sources), ingest, appended, counts.add, limits.wait
     )
     bodies = Bodies(ingest.max_batch, ingest.read_timeout)
     around: list[Any] = [Addresses(ingest.trusted_proxies), CORS(ingest.origins)]
     app = falcon.App(media_type=falcon.MEDIA_JSON, middleware=around)
     app.req_options.strip_url_path_trailing_slash = True
     for kind, letter in CALLS.items():
-        calls = Calls(partial(acceptance.accept_one, kind), bodies)
+        calls = Calls(partial(acceptance.accept, kind=kind), bodies)
         app.add_route(f"/v1/{kind}", calls)
         app.add_route(f"/v1/{letter}", calls)
     for name in BATCHES:
-        app.add_route(f"/v1/{name}", Calls(acceptance.accept_batch, bodies))
+        app.add_route(f"/v1/{name}", Calls(acceptance.accept, bodies))
     add_browser_routes(app, config, acceptance, bodies, counts)
     app.add_route("/health", Health())
     app.add_route("/ready", Ready(log))
@@ -131,15 +132,16 @@ def add_browser_routes(
     app: Any, config: Config, acceptance: Acceptance, bodies: Bodies, counts: Counts
 ) -> None:
     """What SDKs in pages and on phones need beside the routes for events."""
-    app.add_route("/beacon/v1/batch", Calls(acceptance.accept_batch, bodies))
+    app.add_route("/beacon/v1/batch", Calls(acceptance.accept, bodies))
     for kind in CALLS:
-        pixel = Pixel(partial(acceptance.accept_one, kind), counts)
+        pixel = Pixel(partial(acceptance.accept, kind=kind), counts)
         app.add_route(f"/v1/pixel/{kind}", pixel)
         if kind in ("track", "page"):
             app.add_route(f"/pixel/v1/{kind}", pixel)
-    projects = Projects(config.sources, config.ingest.public_url)
+    sources = Sources(config.sources)
+    projects = Projects(sources, config.ingest.public_url)
     app.add_route("/v1/projects/{rest:path}", projects)
-    app.add_route("/sourceConfig", SourceConfig(config.sources))
+    app.add_route("/sourceConfig", SourceConfig(sources))
     app.add_route("/v1/m", Dropped(bodies))
     app.add_route("/rsaMetrics", Dropped(bodies))
 

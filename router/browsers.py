@@ -6,8 +6,7 @@ The shapes are those that the SDKs read; docs/http-api.md names them.
 
 import base64
 import logging
-from collections.abc import Callable, Mapping
-from hmac import compare_digest
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -15,13 +14,13 @@ import falcon
 from falcon import Request, Response
 
 from router import codec
-from router.acceptance import Caller, basic_user
+from router.acceptance import Caller
 from router.bodies import Bodies
-from router.config import SourceSettings
 from router.counts import Counts
 from router.errors import Refused
 from router.proxies import public_host
 from router.resources import answer, caller
+from router.sources import Sources
 
 # A transparent image of one pixel.
 GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
@@ -33,8 +32,6 @@ CACHE = "private, max-age=60"
 # without it they send that again for ever.
 HTTP_CONFIG = {"rateLimitConfig": {"enabled": True}, "backoffConfig": {"enabled": True}}
 
-WORDS = {"true": True, "false": False}
-
 logger = logging.getLogger("router.http")
 
 
@@ -44,7 +41,7 @@ class Projects:
     It sends them here for their events; nothing runs in the page but the SDK.
     """
 
-    def __init__(self, sources: Mapping[str, SourceSettings], public_url: str) -> None:
+    def __init__(self, sources: Sources, public_url: str) -> None:
         self._sources, self._public_url = sources, public_url
 
     def on_get(self, req: Request, resp: Response, rest: str) -> None:
@@ -78,11 +75,12 @@ class Projects:
 class SourceConfig:
     """`GET /sourceConfig`: what RudderStack's SDKs load first."""
 
-    def __init__(self, sources: Mapping[str, SourceSettings]) -> None:
+    def __init__(self, sources: Sources) -> None:
         self._sources = sources
 
     def on_get(self, req: Request, resp: Response) -> None:
-        key = basic_user(req.auth) or req.get_param("writeKey") or ""
+        sent_by = caller(req)
+        key = sent_by.user or sent_by.query_key or ""
         name = _enabled(self._sources, key)
         resp.cache_control = [CACHE]
         source = {"id": name, "name": name, "writeKey": key, "enabled": True}
@@ -146,8 +144,8 @@ def pixel_body(query: str) -> bytes:
     switches = event.get("integrations")
     if isinstance(switches, dict):
         # A query has no booleans.
-        words = {k: WORDS.get(v) for k, v in switches.items() if isinstance(v, str)}
-        switches |= {k: v for k, v in words.items() if v is not None}
+        words = ((k, v) for k, v in switches.items() if v in ("true", "false"))
+        switches |= {name: word == "true" for name, word in words}
     try:
         return codec.dumps(event)
     except ValueError as error:  # nested too deep
@@ -164,12 +162,10 @@ def _decoded(data: str) -> bytes:
         raise Refused(400, "invalid_encoding", "data: expected base64") from None
 
 
-def _enabled(sources: Mapping[str, SourceSettings], key: str) -> str:
+def _enabled(sources: Sources, key: str) -> str:
     """The name of the source with that write key; raises Refused."""
-    given = key.encode()
-    for name, source in sources.items():
-        if compare_digest(source.write_key.get_secret_value().encode(), given):
-            if source.enabled:
-                return name
-            raise Refused(404, "source_disabled", f"source {name} is disabled")
-    raise Refused(404, "invalid_write_key", "no source has this write key")
+    try:
+        return sources.admit(key)
+    except Refused as error:
+        error.status = 404
+        raise

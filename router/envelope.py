@@ -34,22 +34,18 @@ class Item:
 
 @dataclass(frozen=True)
 class Envelope:
-    """A request's JSON object. batch: the items of its member of that name, if that
-    is a list and was asked for; size: without what is not of a single event."""
+    """A request's JSON object. items: the events in its member `batch`, or None where
+    that is no list. A single event is its own envelope, and the only item."""
 
     members: dict[str, Any]
-    batch: list[Item] | None
-    size: int
+    items: list[Item] | None
 
 
-def read(data: bytes, *, batch: bool) -> Envelope:
-    """The envelope that data holds; batch: whether its `batch` is a list of events.
-
-    Raises Refused.
-    """
+def read(data: bytes, *, is_batch: bool) -> Envelope:
+    """The envelope that data holds; raises Refused."""
     reader = _Reader(codec.to_text(data))
     try:
-        return reader.envelope(with_batch=batch)
+        return reader.envelope(is_batch=is_batch)
     except json.JSONDecodeError as error:
         what = f"the body is no JSON: {error}; no event of the request was taken"
         raise Refused(400, "invalid_json", what) from None
@@ -63,9 +59,9 @@ class _Reader:
         self.at = 0
         self.is_ascii = text.isascii()
 
-    def envelope(self, *, with_batch: bool) -> Envelope:
+    def envelope(self, *, is_batch: bool) -> Envelope:
         members: dict[str, Any] = {}
-        batch: list[Item] | None = None
+        items: list[Item] | None = None
         aside = 0
         if not self._stands_at("{"):
             self._item(MAX_NESTING)
@@ -75,22 +71,22 @@ class _Reader:
         for _ in self._elements("{", "}"):
             begin = self.at
             name = self._name()
-            is_batch = with_batch and name == "batch" and self._stands_at("[")
-            # As everywhere, the last of two members of one name counts.
-            if is_batch:
-                batch = [self._item(MAX_NESTING) for _ in self._elements("[", "]")]
-                continue
-            if name == "batch":
-                batch = None
+            if is_batch and name == "batch":
+                # As everywhere, the last of two members of one name counts.
+                items = None
+                if self._stands_at("["):
+                    items = [self._item(MAX_NESTING) for _ in self._elements("[", "]")]
+                    continue
             item = self._item(MAX_NESTING - 1)
             if item.is_too_deep:
                 raise Refused(400, "nesting_too_deep", f"the body is {TOO_DEEP}")
             members[name] = item.value
             if name in ENVELOPE_MEMBERS:
                 aside += self._size(begin, self.at)
-        end = self.at
+        if not is_batch:
+            items = [Item(members, self._size(start, self.at) - aside)]
         self._end()
-        return Envelope(members, batch, self._size(start, end) - aside)
+        return Envelope(members, items)
 
     def _elements(self, opening: str, closing: str) -> Iterator[None]:
         """Stands before each element between the brackets in turn."""

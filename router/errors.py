@@ -58,19 +58,24 @@ class Unreadable(RouterError):
 class Refused(RouterError):
     """A whole request cannot be accepted.
 
-    retry_after: seconds after which the client may try again, or None. source: whose
-    write key the request had, as far as that is known.
+    retry_after: seconds after which the client may try again, or None. source: the name
+    of the one whose write key the request had, as far as that is known.
     """
 
     def __init__(
-        self, status: int, code: str, message: str, retry_after: int | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        retry_after: int | None = None,
+        source: str = "",
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.retry_after = retry_after
-        self.source = ""
+        self.source = source
 
 
 class StorageUnavailable(RouterError):

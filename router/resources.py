@@ -13,6 +13,7 @@ from router.bodies import Bodies
 from router.errors import Refused, StorageUnavailable
 from router.events import TYPES
 from router.log import Log
+from router.sources import basic_user
 
 # Each type of call, and the one-letter path that browser clients use for it.
 CALLS = {kind: kind[0] for kind in TYPES}
@@ -72,7 +73,7 @@ def caller(req: Request) -> Caller:
     has_origin = req.get_header("Origin") is not None
     is_browser = has_origin or BY_BROWSERS.match(req.path) is not None
     key = req.get_param("writeKey")
-    return Caller(req.auth, key, req.remote_addr or None, is_browser)
+    return Caller(basic_user(req.auth), key, req.remote_addr or None, is_browser)
 
 
 def answer(resp: Response, content: Any, status: str | int = HTTP_200) -> None:

@@ -15,6 +15,7 @@ from router.acceptance import Acceptance, Caller
 from router.config import IngestSettings, SourceSettings
 from router.errors import Refused
 from router.log import Log
+from router.sources import Sources, basic_user
 
 ROOT = Path(__file__).parent.parent
 
@@ -44,7 +45,7 @@ class Router:
         numbers = iter(range(10**6))
         self.acceptance = Acceptance(
             self.log,
-            SOURCES,
+            Sources(SOURCES),
             IngestSettings(**limits),
             self.grown.append,
             clock=lambda: NOW,
@@ -52,15 +53,19 @@ class Router:
         )
 
     def post(self, content, key=KEY, kind="track"):
-        return self.acceptance.accept_one(kind, encoded(content), Caller(key))
+        return self.acceptance.accept(encoded(content), caller(key), kind)
 
     def batch(self, content, key=KEY):
         content = {"batch": content} if isinstance(content, list) else content
-        return self.acceptance.accept_batch(encoded(content), Caller(key))
+        return self.acceptance.accept(encoded(content), caller(key))
 
     def stored(self):
         """All records, in order of acceptance within each partition."""
         return [r for p in range(4) for r in self.log.read(p, 0, 10**6, 10**9)]
+
+
+def caller(header):
+    return Caller(basic_user(header))
 
 
 def encoded(content):
@@ -211,6 +216,32 @@ def test_a_source_that_is_switched_off_is_refused(router):
     assert refusal(router.batch, [], key=basic("old-key")) == expected
 
 
+@pytest.mark.parametrize(
+    ("header", "body", "code", "source"),
+    [
+        (KEY, b"{", "invalid_json", "web"),
+        (None, b'{"writeKey":"ios-key"', "invalid_json", ""),
+        (None, b'{"writeKey":"ios-key"}', "no_user_anon_id", "ios"),
+        (None, b'{"writeKey":"ios-key","batch":[]}', "rate_limited", "ios"),
+        (None, b'{"writeKey":"old-key"}', "source_disabled", "old"),
+        (None, b'{"writeKey":"other"}', "invalid_write_key", ""),
+        (None, b"{}", "missing_write_key", ""),
+    ],
+)
+def test_a_refusal_says_whose_request_it_was(tmp_path, header, body, code, source):
+    waits = {"ios": 9.0} if code == "rate_limited" else {}
+    acceptance = Acceptance(
+        Log(tmp_path, 4, 10**9),
+        Sources(SOURCES),
+        IngestSettings(),
+        lambda grown: None,
+        limiter=lambda name, number: waits.get(name),
+    )
+    with pytest.raises(Refused) as raised:
+        acceptance.accept(body, caller(header), "track")
+    assert (raised.value.code, raised.value.source) == (code, source)
+
+
 # What is no request.
 
 
@@ -228,7 +259,7 @@ def test_a_body_that_is_no_json_is_refused(router, body):
 def test_a_body_that_is_no_object_is_refused(router, body):
     expected = (400, "invalid_body", "the body must be a JSON object")
     assert refusal(router.post, body) == expected
-    assert refusal(router.acceptance.accept_batch, body, Caller(KEY)) == expected
+    assert refusal(router.acceptance.accept, body, caller(KEY)) == expected
 
 
 @pytest.mark.parametrize("batch", [None, {}, "text", 5, {"0": TRACK}])
@@ -263,9 +294,13 @@ def test_all_events_of_a_request_are_received_at_one_instant(tmp_path):
     ticks = iter(range(100))
     log = Log(tmp_path, 4, 10**9)
     acceptance = Acceptance(
-        log, SOURCES, IngestSettings(), lambda grown: None, clock=lambda: next(ticks)
+        log,
+        Sources(SOURCES),
+        IngestSettings(),
+        lambda grown: None,
+        clock=lambda: next(ticks),
     )
-    acceptance.accept_batch(codec.dumps({"batch": [track(1), track(2)]}), Caller(KEY))
+    acceptance.accept(codec.dumps({"batch": [track(1), track(2)]}), caller(KEY))
     received = {r.received_at for p in range(4) for r in log.read(p, 0, 9)}
     log.close()
     assert len(received) == 1
@@ -515,8 +550,8 @@ JSON = st.recursive(
 def test_any_body_and_any_header_are_answered_or_refused(router, body, header):
     before = len(router.stored())
     for accept in (
-        lambda: router.acceptance.accept_one("page", body, Caller(header)),
-        lambda: router.acceptance.accept_batch(body, Caller(header)),
+        lambda: router.acceptance.accept(body, caller(header), "page"),
+        lambda: router.acceptance.accept(body, caller(header)),
     ):
         try:
             status = 200 if codec.dumps(accept()) else None

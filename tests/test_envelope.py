@@ -23,14 +23,14 @@ JSON = st.recursive(
 )
 
 
-def read(text, *, batch=True):
+def read(text, *, is_batch=True):
     data = text if isinstance(text, bytes) else text.encode()
-    return envelope.read(data, batch=batch)
+    return envelope.read(data, is_batch=is_batch)
 
 
-def refusal(text, *, batch=True):
+def refusal(text, *, is_batch=True):
     with pytest.raises(Refused) as raised:
-        read(text, batch=batch)
+        read(text, is_batch=is_batch)
     return raised.value.status, raised.value.code
 
 
@@ -46,10 +46,10 @@ def test_an_envelope_is_what_any_parser_reads(members, items, ascii_only, indent
     )
     found = read(written)
     assert found.members == {k: v for k, v in members.items() if k != "batch"}
-    assert [item.value for item in found.batch] == items
+    assert [item.value for item in found.items] == items
     sizes = [len(json.dumps(one, ensure_ascii=ascii_only).encode()) for one in items]
     if indent is None:
-        assert [item.size for item in found.batch] == sizes
+        assert [item.size for item in found.items] == sizes
 
 
 @given(st.text(alphabet='{}[]",:\\batch1 -Ne.u\ud83d', max_size=30))
@@ -63,7 +63,7 @@ def test_what_it_takes_is_what_json_takes(text):
     if not isinstance(expected, dict):
         assert refusal(text)[1] == "invalid_body"
         return
-    found = read(text, batch=False)
+    found = read(text, is_batch=False)
     assert found.members == expected
 
 
@@ -71,25 +71,25 @@ def test_what_it_takes_is_what_json_takes(text):
 def test_an_event_weighs_what_its_client_wrote(blank):
     event = '{"a" : "\\u00e9é",   "b": [1.50]}'
     found = read(f'{{"batch":{blank}[{blank}{event}{blank},{blank}{event}]{blank}}}')
-    assert [item.size for item in found.batch] == [len(event.encode())] * 2
+    assert [item.size for item in found.items] == [len(event.encode())] * 2
 
 
 def test_a_single_event_is_weighed_without_what_is_of_its_envelope():
     bare = '{"userId":"u","event":"e"}'
     aside = '"writeKey":"k","sentAt":"2024-01-01","_metadata":{"bundled":[]},'
-    whole = read(f"  {bare[0]}{aside}{bare[1:]}\n", batch=False)
-    assert whole.size == len(bare) + 3  # the commas
+    whole = read(f"  {bare[0]}{aside}{bare[1:]}\n", is_batch=False)
+    assert whole.items[0].size == len(bare) + 3  # the commas
 
 
 def test_the_last_of_two_members_counts():
     assert read('{"writeKey":"a","writeKey":"b"}').members == {"writeKey": "b"}
-    assert read('{"batch":[1],"batch":[2,3]}').batch[0].value == 2
-    assert read('{"batch":[1],"batch":5}').batch is None
+    assert read('{"batch":[1],"batch":[2,3]}').items[0].value == 2
+    assert read('{"batch":[1],"batch":5}').items is None
 
 
 def test_a_batch_is_a_member_like_others_where_a_single_event_is_expected():
-    found = read('{"batch":[{}]}', batch=False)
-    assert (found.members, found.batch) == ({"batch": [{}]}, None)
+    found = read('{"batch":[{}]}', is_batch=False)
+    assert found.members == found.items[0].value == {"batch": [{}]}
 
 
 def nested(depth, kind="object"):
@@ -105,7 +105,7 @@ def nested(depth, kind="object"):
 )
 def test_an_event_that_is_too_deep_costs_only_itself(kind, depth, is_too_deep):
     text = f'{{"batch":[{{"n":1}},{nested(depth, kind)},{{"n":"]}}"}}]}}'
-    first, deep, last = read(text).batch
+    first, deep, last = read(text).items
     assert (first.value, last.value) == ({"n": 1}, {"n": "]}"})
     assert deep.is_too_deep is is_too_deep
     assert deep.size == len(nested(depth, kind))
@@ -115,7 +115,7 @@ def test_an_event_that_is_too_deep_costs_only_itself(kind, depth, is_too_deep):
 def test_an_envelope_that_is_too_deep_is_refused(depth):
     expected = (400, "nesting_too_deep")
     assert refusal(f'{{"context":{nested(depth)}}}') == expected
-    assert refusal(f'{{"properties":{nested(depth)}}}', batch=False) == expected
+    assert refusal(f'{{"properties":{nested(depth)}}}', is_batch=False) == expected
     assert refusal(nested(depth + 1, "list")) in (expected, (400, "invalid_body"))
     assert read(f'{{"context":{nested(199)}}}').members
 
@@ -129,6 +129,6 @@ def test_a_deep_event_that_does_not_end_is_no_json(end):
 def test_wide_is_not_deep():
     assert (
         not read(f'{{"batch":[{{"a":[{",".join(["[]"] * 900)}]}}]}}')
-        .batch[0]
+        .items[0]
         .is_too_deep
     )
