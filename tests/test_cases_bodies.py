@@ -45,6 +45,8 @@ def test_case_05_a_gzip_bomb_is_refused_at_the_cap(
     "data",
     [
         EVENT,
+        b"",
+        b"\x1f\x8b",
         ZIPPED[:-1],
         ZIPPED[:12],
         ZIPPED[:20] + b"\0" + ZIPPED[21:],
@@ -53,8 +55,8 @@ def test_case_05_a_gzip_bomb_is_refused_at_the_cap(
         ZIPPED + b"\x1f\x8b",
         zlib.compress(EVENT),
     ],
-    ids=["plain", "cut at the end", "cut", "corrupt", "wrong sum", "garbage after it",
-         "half a member after it", "zlib"],
+    ids=["plain", "empty", "only magic", "cut at the end", "cut", "corrupt",
+         "wrong sum", "garbage after it", "half a member after it", "zlib"],
 )  # fmt: skip
 def test_case_06_what_is_said_to_be_gzip_and_is_not_is_a_mistake(
     door: Door, data: bytes
@@ -93,6 +95,8 @@ def test_case_08_other_encodings_are_not_supported(door: Door, name: str) -> Non
         ("CONTENT-ENCODING: Identity", EVENT),
         ("content-encoding: GZip", ZIPPED),
         ("Content-encoding:gzip", ZIPPED),
+        ("Content-Encoding: x-gzip ", ZIPPED),
+        ("Content-Encoding: identity", ZIPPED),
         ("Content-Encoding:", EVENT),
     ],
 )
