@@ -242,6 +242,30 @@ def test_a_refusal_says_whose_request_it_was(tmp_path, header, body, code, sourc
     assert (raised.value.code, raised.value.source) == (code, source)
 
 
+@pytest.mark.parametrize(
+    ("key", "counted"),
+    [("other", ("", "invalid_write_key")), ("old-key", ("old", "source_disabled"))],
+)
+def test_where_unknown_keys_are_accepted_their_events_are_dropped(
+    tmp_path, key, counted
+):
+    counts = []
+    acceptance = Acceptance(
+        Log(tmp_path, 4, 10**9),
+        Sources(SOURCES),
+        IngestSettings(unknown_key="accept"),
+        lambda grown: None,
+        counted=lambda *count: counts.append(count),
+    )
+    batch = codec.dumps({"batch": [track(1), 5], "writeKey": key})
+    assert acceptance.accept(batch, Caller()) == {"success": True}
+    assert acceptance.accept(b"{}", Caller(key), "track") == {"success": True}
+    assert counts == [(*counted, 2), (*counted, 1)]
+    assert not (tmp_path / "log.db").exists()
+    missing = (400, "missing_write_key")
+    assert refusal(acceptance.accept, b"{}", Caller(), "track")[:2] == missing
+
+
 # What is no request.
 
 
