@@ -81,8 +81,7 @@ def settle(config: Config, shared: Surroundings) -> None:
     """
     check_partitions(config, shared)
     register(config.destinations.values(), shared)
-    shared.log.close()
-    shared.ledger.close()
+    shared.close()
 
 
 def check_partitions(config: Config, shared: Surroundings) -> None:

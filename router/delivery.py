@@ -80,8 +80,7 @@ class Lanes:
         for lane in self._lanes:
             lane.join()
         self._lanes = []
-        self._shared.log.disconnect()
-        self._shared.ledger.disconnect()
+        self._shared.close()
 
     def _share(self) -> None:
         """Claims up to an even share of each destination's lanes; gives back more."""

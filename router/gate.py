@@ -48,6 +48,11 @@ class Surroundings:
     policy: Policy = field(default_factory=Policy)
     clock: Callable[[], float] = time.time
 
+    def close(self) -> None:
+        """Closes what this thread has open."""
+        self.log.close()
+        self.ledger.close()
+
 
 class Gate:
     """The gate that one lane passes before each attempt."""

@@ -67,8 +67,7 @@ class Lane(threading.Thread):
         finally:
             for sender in self._senders:
                 sender.close()
-            self._shared.log.disconnect()
-            self._shared.ledger.disconnect()
+            self._shared.close()
             self._claim.release()
 
     def _run_from_commit(self) -> None:

@@ -116,7 +116,7 @@ class Ledger:
 
     def __init__(self, data_dir: Path) -> None:
         self._db = Database(data_dir / "ledger.db", [SCHEMA, ARRIVALS], durable=False)
-        self.disconnect = self.close = self._db.disconnect
+        self.close = self._db.close
 
     def register(self, destination: str, starts: Mapping[int, int]) -> None:
         """Gives a destination its offsets, unless it has them from earlier."""

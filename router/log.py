@@ -98,7 +98,7 @@ class Log:
         self.path = data_dir / "log.db"
         functions = {"id_hash": id_hash}
         self._db = Database(self.path, [SCHEMA, IDS], durable=True, functions=functions)
-        self.disconnect = self.close = self._db.disconnect
+        self.close = self._db.close
 
     def partition_of(self, user_key: str) -> int:
         """The partition that holds a user's events."""

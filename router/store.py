@@ -58,7 +58,7 @@ class Database:
         try:
             yield self._connection()
         except (sqlite3.Error, OSError) as error:
-            self.disconnect()
+            self.close()
             raise StorageUnavailable(f"{self.path.name}: {error}") from error
 
     @contextmanager
@@ -88,7 +88,7 @@ class Database:
         with self.write() as connection:
             return connection.execute(sql, values).rowcount
 
-    def disconnect(self) -> None:
+    def close(self) -> None:
         """Closes this thread's connection, so that no child inherits it; its next use
         opens another."""
         held = self._threads.__dict__.pop("held", None)

@@ -236,7 +236,7 @@ def write_protect(directory: str) -> None:
     said = []
     for number, mode in enumerate((0o600, 0o400, 0o600)):
         if number:
-            log.disconnect()
+            log.close()
             for file in Path(directory).glob("log.db*"):
                 file.chmod(mode)
         said.append(tries(partial(log.append, batch("w", number))))

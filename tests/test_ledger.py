@@ -215,7 +215,7 @@ def test_lanes_of_several_threads_commit_at_once_and_none_is_lost(ledger):
         for number in range(100):
             span = (number * 10, number * 10 + 10)
             ledger.commit("shop", partition, span, TEN_DELIVERED)
-        ledger.disconnect()
+        ledger.close()
 
     run_at_once(work, range(PARTITIONS))
     assert check_adds_up(ledger) == PARTITIONS * 1000
@@ -300,7 +300,7 @@ def test_of_many_threads_and_processes_one_wins_each_probe(tmp_path, ledger):
         for number in range(holds):
             if ledger.take_probe(f"shop{number}", HELD, 10_000.0):
                 won.append(number)
-        ledger.disconnect()
+        ledger.close()
 
     run_at_once(work, [*children, None, None, None])
     for child in children:

@@ -190,7 +190,7 @@ def test_processes_and_threads_append_at_once(tmp_path, log):
     def append(writer):
         for number in range(80):
             log.append(batch(writer, number))
-        log.disconnect()
+        log.close()
 
     names = [f"t{n}x" for n in range(3)]
     threads = [threading.Thread(target=append, args=(name,)) for name in names]
