@@ -66,13 +66,11 @@ class _NoNumber(ValueError):
 def loads(data: bytes | str) -> Any:
     """The value in data; raises ValueError with the position of what is wrong."""
     text = to_text(data)
-    start = after_blanks(text, 0)
     try:
-        value, end = read_value(text, start)
+        value, end = read_value(text, after_blanks(text, 0))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    end = after_blanks(text, end)
-    if end < len(text):
+    if (end := after_blanks(text, end)) < len(text):
         raise json.JSONDecodeError("extra data", text, end)
     return value
 

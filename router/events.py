@@ -77,15 +77,9 @@ def accept(
 ) -> Accepted:
     """The event that goes into the log; raises InvalidEvent."""
     notes: list[str] = []
-    event = normalize(raw, arrival, new_id, notes.append)
-    return Accepted(
-        source,
-        event["messageId"],
-        user_key(event),
-        arrival.received_at,
-        codec.dumps(event),
-        tuple(notes),
-    )
+    event = _normalized(raw, arrival, new_id, notes)
+    body, at = codec.dumps(event), arrival.received_at
+    return Accepted(source, event["messageId"], user_key(event), at, body, tuple(notes))
 
 
 def new_id() -> str:
@@ -98,12 +92,12 @@ def user_key(event: Mapping[str, Any]) -> str:
     return str(event.get("anonymousId") or event.get("userId") or "")
 
 
-def normalize(
-    raw: Any, arrival: Arrival, new_id: Callable[[], str], note: Callable[[str], None]
+def _normalized(
+    raw: Any, arrival: Arrival, new_id: Callable[[], str], notes: list[str]
 ) -> dict[str, Any]:
     """The event with its type, ids and times in one form; raises InvalidEvent.
 
-    note: called with the code of what was wrong and could be left out.
+    notes: gets the codes of what was wrong and could be left out.
     """
     if not isinstance(raw, dict):
         raise InvalidEvent("invalid_event", "an event must be a JSON object")
@@ -112,12 +106,12 @@ def normalize(
     if event["type"] not in TYPES:
         raise InvalidEvent("unknown_type", f"type must be one of {', '.join(TYPES)}")
     if not isinstance(event.get("integrations", {}), dict | None):
-        note("integrations_not_object")
+        notes.append("integrations_not_object")
         del event["integrations"]
     _inherit(event, arrival.envelope)
     switches = event.get("integrations") or {}
     if any(not isinstance(switches.get(name), bool | None) for name in ALL):
-        note("all_not_boolean")
+        notes.append("all_not_boolean")
     members: dict[str, Any] = {name: _id(event, name) for name in IDS}
     members |= {name: _member(event, name, dict) for name in OBJECTS}
     if event["type"] in ("page", "screen"):
@@ -129,7 +123,7 @@ def normalize(
     _require(event)
     _complete(event, arrival)
     event["messageId"] = _identifier(event.get("messageId")) or new_id()
-    _set_times(event, arrival, note)
+    _set_times(event, arrival, notes)
     return event
 
 
@@ -150,13 +144,11 @@ def _id(event: dict[str, Any], name: str) -> str | None:
 
 def _identifier(value: Any) -> str | None:
     """The text of an id, or None where value is none."""
+    if isinstance(value, bool) or is_absent(value):
+        return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    is_number = isinstance(value, int | float | Numeral)
-    is_text = isinstance(value, str) and not is_absent(value)
-    return (
-        str(value) if is_text or (is_number and not isinstance(value, bool)) else None
-    )
+    return str(value) if isinstance(value, str | int | float | Numeral) else None
 
 
 def _member(event: dict[str, Any], name: str, kind: type) -> Any:
@@ -202,26 +194,22 @@ def _complete(event: dict[str, Any], arrival: Arrival) -> None:
         event["context"] = context
 
 
-def _set_times(
-    event: dict[str, Any], arrival: Arrival, note: Callable[[str], None]
-) -> None:
+def _set_times(event: dict[str, Any], arrival: Arrival, notes: list[str]) -> None:
     """Segment's correction of clocks that are wrong, in whole milliseconds.
 
     The client says when it happened (O) and when it sent (S) by its own clock; what
     passed between them is true, so it happened at R - (S - O). An event with both an
     originalTimestamp and a timestamp was corrected before.
     """
-    received_at = arrival.received_at
+    received_at, said = arrival.received_at, {}
     for name in ("timestamp", "originalTimestamp", "sentAt"):
-        if not is_absent(event.get(name)) and parse(event[name]) is None:
-            note("invalid_timestamp")
-    sent = _first(
-        parse(event.get("sentAt")), parse(arrival.envelope.get("sentAt")), received_at
-    )
-    given = parse(event.get("timestamp"))
-    original = parse(event.get("originalTimestamp"))
+        said[name] = parse(event.get(name))
+        if said[name] is None and not is_absent(event.get(name)):
+            notes.append("invalid_timestamp")
+    given, original = said["timestamp"], said["originalTimestamp"]
     was_corrected = original is not None and given is not None
     original = _first(original, given, received_at)
+    sent = _first(said["sentAt"], parse(arrival.envelope.get("sentAt")), received_at)
     corrected = received_at - (sent - original)
     happened = _first(given if was_corrected else None, corrected)
     event["originalTimestamp"] = format_iso(original)
