@@ -188,8 +188,7 @@ class Acceptance:
             if not self._is_refusing:
                 logger.error("clients get 503: %s", error)
             self._is_refusing = True
-            message = "events cannot be stored now; send them again"
-            raise Refused(503, "unavailable", message, STORAGE_RETRY_AFTER) from error
+            raise unavailable() from error
         if self._is_refusing:
             logger.warning("events are stored again")
         self._is_refusing = False
@@ -200,6 +199,12 @@ class Acceptance:
         for code, number in codes.items():
             if number:
                 self._counted(source, code, number)
+
+
+def unavailable() -> Refused:
+    """What a client is told while the disk does not do what it should."""
+    message = "events cannot be stored now; send them again"
+    return Refused(503, "unavailable", message, STORAGE_RETRY_AFTER)
 
 
 def _message_id(raw: Any) -> Any:

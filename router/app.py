@@ -14,7 +14,7 @@ from typing import Any
 import falcon
 
 from router import config as configuration
-from router.acceptance import Acceptance
+from router.acceptance import Acceptance, unavailable
 from router.bodies import Bodies
 from router.browsers import Dropped, Pixel, Projects, SourceConfig
 from router.config import Config
@@ -119,6 +119,7 @@ def create_app(config: Config, shared: Surroundings) -> WSGIApp:
     app.add_route("/ready", Ready(log))
     app.add_route("/metrics", Metrics(config, shared, counts))
     app.add_error_handler(Refused, partial(_answer_refused, counts))
+    app.add_error_handler(StorageUnavailable, partial(_answer_unavailable, counts))
     app.add_error_handler(falcon.HTTPError, partial(_answer_http_error, bodies))
     app.add_error_handler(Exception, _answer_bug)
     if not config.router.sandbox:
@@ -216,6 +217,13 @@ def _answer_refused(
         # The browsers' SDK before 1.84 looks for it here.
         resp.set_header("X-RateLimit-Reset", str(error.retry_after))
     _answer_error(resp, error.status, error.code, error.message)
+
+
+def _answer_unavailable(
+    counts: Counts, req: Any, resp: Any, error: StorageUnavailable, params: Any
+) -> None:
+    logger.error("%s: %s", req.path, error)
+    _answer_refused(counts, req, resp, unavailable(), params)
 
 
 def _answer_http_error(

@@ -4,7 +4,6 @@ Everything is read from the log and the ledger at the time, so that each of guni
 workers gives the same answer, and none is lost when one dies.
 """
 
-import logging
 from collections.abc import Iterable
 
 from falcon import Request, Response
@@ -15,13 +14,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from router import reports
-from router.acceptance import STORAGE_RETRY_AFTER
 from router.config import Config
 from router.counts import Counts
-from router.errors import Refused, StorageUnavailable
 from router.gate import Surroundings
-
-logger = logging.getLogger("router.http")
 
 
 class Metrics(Collector):
@@ -34,12 +29,7 @@ class Metrics(Collector):
 
     def on_get(self, req: Request, resp: Response) -> None:
         self._counts.write()
-        try:
-            resp.data = generate_latest(self._registry)
-        except StorageUnavailable as error:
-            logger.error("no metrics: %s", error)
-            message = "what is on disk cannot be read now"
-            raise Refused(503, "unavailable", message, STORAGE_RETRY_AFTER) from None
+        resp.data = generate_latest(self._registry)
         resp.content_type = CONTENT_TYPE_LATEST
 
     def describe(self) -> Iterable[Metric]:

@@ -1,6 +1,5 @@
 """The HTTP resources: thin translations between falcon and what lies below."""
 
-import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,9 +7,8 @@ from typing import Any
 from falcon import HTTP_200, Request, Response
 
 from router import codec
-from router.acceptance import STORAGE_RETRY_AFTER, Caller
+from router.acceptance import Caller
 from router.bodies import Bodies
-from router.errors import Refused, StorageUnavailable
 from router.events import TYPES
 from router.log import Log
 from router.sources import basic_user
@@ -22,8 +20,6 @@ BATCHES = ("batch", "import", "b", "batch/b")
 
 # Where only pages and mails send, which need not say from where.
 BY_BROWSERS = re.compile("/+(beacon|v1/pixel|pixel)/")
-
-logger = logging.getLogger("router.http")
 
 
 class Calls:
@@ -57,12 +53,7 @@ class Ready:
         self._log = log
 
     def on_get(self, req: Request, resp: Response) -> None:
-        try:
-            self._log.check_writable()
-        except StorageUnavailable as error:
-            logger.error("not ready: %s", error)
-            message = "events cannot be stored now"
-            raise Refused(503, "unavailable", message, STORAGE_RETRY_AFTER) from None
+        self._log.check_writable()
         answer(resp, {"status": "ready"})
 
     on_head = on_get
