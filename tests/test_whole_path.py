@@ -126,7 +126,7 @@ def test_kill_9_of_workers_under_load_loses_nothing_and_keeps_order(
         eventually(router.is_ready)
 
         def settled() -> bool:
-            return all(row["pending"] == 0 for row in router.json("status"))
+            return all(row["pending"] == 0 for row in router.json("ledger"))
 
         eventually(settled, 60, every=0.2)
         ledger = router.json("ledger")
@@ -179,7 +179,7 @@ def test_a_full_disk_is_answered_with_503_and_recovery_needs_no_restart(
 ) -> None:
     with router.running("--workers", "2", "--worker-class", "gthread"):
         assert batch(router, [viewed("u", 0)])
-        eventually(lambda: all(not row["pending"] for row in router.json("status")))
+        eventually(lambda: all(not row["pending"] for row in router.json("ledger")))
         limits = resource.prlimit(router.workers()[0], resource.RLIMIT_FSIZE)
         for pid in router.workers():
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, limits[1]))
