@@ -186,6 +186,15 @@ def router(tmp_path: Path) -> Iterator[Router]:
         made.stop(signal.SIGKILL)
 
 
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A `door.Door`: a router that a file's tests share, and what comes out of it."""
+    from door import opened  # which imports this file
+
+    with opened(tmp_path_factory.mktemp("door")) as door:
+        yield door
+
+
 def number(text: str) -> float | str:
     """A number, or its text where a float of Python's cannot hold it."""
     return float(text) if math.isfinite(float(text)) else text

@@ -127,11 +127,6 @@ def test_what_is_in_the_log_is_there_for_another_process(router):
     assert done.stdout == "['id-0']\n", done.stderr
 
 
-def test_the_path_says_the_type(router):
-    router.post({"type": "track", "userId": "u"}, kind="identify")
-    assert router.stored()[0].event["type"] == "identify"
-
-
 def test_an_invalid_event_is_refused_with_its_code(router):
     assert refusal(router.post, {"userId": "u"}) == (
         400,
@@ -140,13 +135,6 @@ def test_an_invalid_event_is_refused_with_its_code(router):
     )
     assert router.stored() == []
     assert router.grown == []
-
-
-def test_the_time_of_sending_of_one_event_is_its_own(router):
-    router.post(
-        {**TRACK, "timestamp": "2024-03-04T10:00:00Z", "sentAt": "2024-03-04T10:00:05Z"}
-    )
-    assert router.stored()[0].event["timestamp"] == "2024-03-04T12:00:00.250Z"
 
 
 # Who may send.
@@ -166,11 +154,6 @@ def test_a_write_key_may_be_in_the_body_and_is_not_kept(router):
     records = router.stored()
     assert [record.source for record in records] == ["ios", "ios"]
     assert all(b"ios-key" not in record.body for record in records)
-
-
-def test_the_write_key_of_the_header_wins_over_that_of_the_body(router):
-    router.post({**TRACK, "writeKey": "ios-key"})
-    assert router.stored()[0].source == "web"
 
 
 @pytest.mark.parametrize(
@@ -286,19 +269,10 @@ def test_a_body_that_is_no_object_is_refused(router, body):
     assert refusal(router.acceptance.accept, body, caller(KEY)) == expected
 
 
-@pytest.mark.parametrize("batch", [None, {}, "text", 5, {"0": TRACK}])
-def test_a_batch_without_a_list_is_refused(router, batch):
+@pytest.mark.parametrize("content", [{"batch": {"0": TRACK}}, {"events": []}])
+def test_a_batch_without_a_list_is_refused(router, content):
     expected = (400, "invalid_body", 'expected {"batch": [event, ...]}')
-    assert refusal(router.batch, {"batch": batch}) == expected
-    assert refusal(router.batch, {"events": []}) == expected
-
-
-def test_nan_is_refused_as_what_it_is(router):
-    body = b'{"event":"e","userId":"u","properties":{"n":NaN}}'
-    status, code, message = refusal(router.post, body)
-    assert (status, code) == (400, "invalid_json")
-    assert "NaN is no JSON, send null instead" in message
-    assert "char 44" in message
+    assert refusal(router.batch, content) == expected
 
 
 # Batches.
@@ -388,32 +362,6 @@ def test_a_batch_of_only_bad_events_is_answered_and_stores_nothing(router):
     assert router.grown == []
 
 
-def test_events_inherit_from_their_batch(router):
-    router.batch(
-        {
-            "batch": [track(0, timestamp="2024-03-04T10:00:00Z", context={"a": 1})],
-            "context": {"a": 0, "b": 2},
-            "integrations": {"All": False},
-            "sentAt": "2024-03-04T10:00:05Z",
-        }
-    )
-    event = router.stored()[0].event
-    assert event["context"] == {"a": 1, "b": 2}
-    assert event["integrations"] == {"All": False}
-    assert event["timestamp"] == "2024-03-04T12:00:00.250Z"
-
-
-def test_half_an_emoji_in_an_id_costs_its_neighbours_nothing(router):
-    body = rb"""{"batch": [
-        {"type": "track", "event": "before", "userId": "u"},
-        {"type": "track", "event": "cut", "userId": "\ud83d", "messageId": "\ude00"},
-        {"type": "track", "event": "after", "userId": "u"}
-    ]}"""
-    assert router.batch(body)["success"] is True
-    names = {record.event["event"] for record in router.stored()}
-    assert {"before", "after"} <= names
-
-
 @pytest.mark.parametrize("message_id", [b"5", b"true", b'"\\ud83d"', b"[]"])
 def test_what_a_batch_is_answered_is_json(router, message_id):
     answer = router.batch(b'{"batch": [{"messageId": %s}]}' % message_id)
@@ -421,18 +369,6 @@ def test_what_a_batch_is_answered_is_json(router, message_id):
 
 
 # Limits.
-
-
-def padded(size, **more):
-    """A body of that many bytes in all."""
-    content = {**TRACK, **more, "pad": ""}
-    content["pad"] = "x" * (size - len(codec.dumps(content)))
-    return content
-
-
-def stored_size(router, content):
-    router.post(content)
-    return len(router.stored()[-1].body)
 
 
 def test_an_event_may_be_as_large_as_the_limit_and_no_larger(limited):
@@ -446,21 +382,6 @@ def test_an_event_may_be_as_large_as_the_limit_and_no_larger(limited):
         f"{size} bytes, at most {size - 1} in one event",
     )
     assert len(router.stored()) == before
-
-
-def test_an_event_of_32_kib_as_its_client_counts_is_taken(router):
-    content = padded(32 * 1024)
-    assert len(codec.dumps(content)) == 32 * 1024
-    assert router.post(content) == {"success": True}
-
-
-def test_an_event_that_is_too_large_costs_its_neighbours_nothing(limited):
-    router = limited(max_event=1000)
-    answer = router.batch([track(0), track(1, pad="x" * 1000), track(2)])
-    assert answer["accepted"] == 2
-    (rejected,) = answer["rejected"]
-    assert (rejected["index"], rejected["code"]) == (1, "event_too_large")
-    assert [record.event["event"] for record in router.stored()] == ["e0", "e2"]
 
 
 def test_a_batch_may_have_as_many_events_as_the_limit_and_no_more(limited):

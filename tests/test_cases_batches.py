@@ -1,19 +1,12 @@
 """The tricky cases of the ingestion contract that are of batches and of what surrounds
 an event: 1 to 4, and 26 to 31, with `integrations`."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from door import OK, Door, opened
+from door import OK, Door
 
 TRACK = {"type": "track", "event": "e", "userId": "u"}
-
-
-@pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    with opened(tmp_path_factory.mktemp("cases")) as door:
-        yield door
 
 
 @pytest.mark.parametrize("path", ["/v1/batch", "/v1/import", "/v1/b"])

@@ -21,12 +21,6 @@ INVALID_ENCODING = (400, "invalid_encoding")
 TOO_LARGE = (400, "payload_too_large")
 
 
-@pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    with opened(tmp_path_factory.mktemp("cases")) as door:
-        yield door
-
-
 @pytest.mark.parametrize("megabytes", [10, 480])
 @pytest.mark.parametrize("header", [GZIP, ""])
 def test_case_05_a_gzip_bomb_is_refused_at_the_cap(

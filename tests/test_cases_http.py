@@ -7,7 +7,6 @@ import json
 import re
 import runpy
 import signal
-from collections.abc import Iterator
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -19,12 +18,6 @@ from door import CONF, CONTINUE, OK, Door, answers, chunked, opened, received, r
 EVENT = b'{"event":"e","userId":"u"}'
 LIMIT = 512 * 1024
 IN_CHUNKS = "Transfer-Encoding: chunked"
-
-
-@pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    with opened(tmp_path_factory.mktemp("cases")) as door:
-        yield door
 
 
 @pytest.mark.parametrize("zipped", [False, True])

@@ -1,18 +1,10 @@
 """The tricky cases of the ingestion contract that are of JSON: 14 to 20."""
 
-from collections.abc import Iterator
-
 import pytest
-from door import OK, Door, opened
+from door import OK, Door
 
 INVALID_JSON = (400, "invalid_json")
 EVENT = b'{"event":"e","userId":"u"}'
-
-
-@pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    with opened(tmp_path_factory.mktemp("cases")) as door:
-        yield door
 
 
 NUMBERS = ["9007199254740993", "-9007199254740993", "12345678901234567890", "1" * 400,

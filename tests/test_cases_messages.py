@@ -1,7 +1,6 @@
 """The tricky cases of the ingestion contract that are of one event and its members: 21,
 22, 40 to 46 and 49."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,12 +10,6 @@ from door import OK, Door, opened, request
 from router.timestamps import parse
 
 TRACK = {"type": "track", "event": "e", "userId": "u"}
-
-
-@pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    with opened(tmp_path_factory.mktemp("cases")) as door:
-        yield door
 
 
 def refused(door: Door, path: str, event: Any) -> str | None:

@@ -1,21 +1,14 @@
 """The tricky cases of the ingestion contract that are of times: 23 to 25, with every
 spelling of a time."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from door import OK, Door, opened
+from door import OK, Door
 
 from router.timestamps import parse
 
 TRACK = {"type": "track", "event": "e", "userId": "u"}
-
-
-@pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    with opened(tmp_path_factory.mktemp("cases")) as door:
-        yield door
 
 
 NOON = "2024-03-04T12:00:00.000Z"
