@@ -21,13 +21,14 @@ from router.config import Config
 from router.counts import Counts
 from router.delivery import Lanes, register
 from router.errors import ConfigError, Refused, StorageUnavailable
+from router.events import TYPES
 from router.gate import Surroundings
 from router.ledger import Ledger
 from router.limits import Limits
 from router.log import Log
 from router.metrics import Metrics
 from router.middleware import CORS, FOR_PAGES, Addresses
-from router.resources import BATCHES, CALLS, Calls, Health, Ready, answer
+from router.resources import BATCHES, Calls, Health, Ready, answer
 from router.sources import Sources
 from router.wakeup import ring
 
@@ -108,10 +109,10 @@ def create_app(config: Config, shared: Surroundings) -> WSGIApp:
     around: list[Any] = [Addresses(ingest.trusted_proxies), CORS(ingest.origins)]
     app = falcon.App(media_type=falcon.MEDIA_JSON, middleware=around)
     app.req_options.strip_url_path_trailing_slash = True
-    for kind, letter in CALLS.items():
+    for kind in TYPES:
         calls = Calls(partial(acceptance.accept, kind=kind), bodies)
         app.add_route(f"/v1/{kind}", calls)
-        app.add_route(f"/v1/{letter}", calls)
+        app.add_route(f"/v1/{kind[0]}", calls)  # as browsers' SDKs have it
     for name in BATCHES:
         app.add_route(f"/v1/{name}", Calls(acceptance.accept, bodies))
     add_browser_routes(app, config, acceptance, bodies, counts)
@@ -133,7 +134,7 @@ def add_browser_routes(
 ) -> None:
     """What SDKs in pages and on phones need beside the routes for events."""
     app.add_route("/beacon/v1/batch", Calls(acceptance.accept, bodies))
-    for kind in CALLS:
+    for kind in TYPES:
         pixel = Pixel(partial(acceptance.accept, kind=kind), counts)
         app.add_route(f"/v1/pixel/{kind}", pixel)
         if kind in ("track", "page"):

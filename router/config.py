@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field, IPvAnyNetwork, SecretStr
 from router import plugins
 from router.destination import Destination
 from router.errors import ConfigError, PluginError
-from router.settings import Base, DestinationSettings, Duration, Origin, Size, Table
+from router.settings import BaseURL, DestinationSettings, Duration, Origin, Size, Table
 from router.tables import TableSource, read_tables
 
 DEFAULT_DIRECTORY = "conf.d"
@@ -46,7 +46,7 @@ class IngestSettings(Table):
         "reject", description="accept: answer 200 and drop the events, as Segment does"
     )
     origins: list[Origin] = Field([], description="pages that may send; none: any")
-    public_url: Base = Field(
+    public_url: BaseURL = Field(
         "", description="where clients reach the router; else as each request says"
     )
     trusted_proxies: list[IPvAnyNetwork] = Field(

@@ -9,12 +9,9 @@ from falcon import HTTP_200, Request, Response
 from router import codec
 from router.acceptance import Caller
 from router.bodies import Bodies
-from router.events import TYPES
 from router.log import Log
 from router.sources import basic_user
 
-# Each type of call, and the one-letter path that browser clients use for it.
-CALLS = {kind: kind[0] for kind in TYPES}
 # The last is where React Native posts when its proxy is given with the path.
 BATCHES = ("batch", "import", "b", "batch/b")
 

@@ -45,7 +45,7 @@ def _origin(value: str) -> str:
     return value
 
 
-def _base(value: str) -> str:
+def _base_url(value: str) -> str:
     if value and not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", value):
         raise ValueError('expected a URL such as "https://events.shop.example"')
     return value
@@ -58,7 +58,7 @@ Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
 # Where a page comes from: scheme, host, and port where it is not the usual one; and
 # a URL to which paths are added, or "".
 Origin = Annotated[str, AfterValidator(_origin)]
-Base = Annotated[str, AfterValidator(_base)]
+BaseURL = Annotated[str, AfterValidator(_base_url)]
 
 
 class Table(BaseModel):
