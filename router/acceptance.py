@@ -23,9 +23,6 @@ from router.sources import Sources
 # What a client is told to wait when the disk does not take its events, in seconds.
 STORAGE_RETRY_AFTER = 5
 
-# More than this no SDK waits, in seconds.
-LONGEST_RETRY_AFTER = 300
-
 MISSING_WRITE_KEY = (
     "give a write key: as the user of Basic authentication, or as writeKey in the body"
 )
@@ -54,7 +51,7 @@ class Acceptance:
     appended: called with the partitions that grew. counted: called with a source's
     name (empty where the write key is none), a code and how many. limiter: called
     with a source's name and how many events it sends; the seconds that it must wait,
-    or None; it may raise OSError. clock: epoch seconds.
+    or None. clock: epoch seconds.
     """
 
     def __init__(
@@ -71,7 +68,7 @@ class Acceptance:
         self._log, self._sources, self._settings = log, sources, settings
         self._appended, self._counted, self._limiter = appended, counted, limiter
         self._clock, self._new_id = clock, new_id
-        self._is_refusing = self._is_unlimited = False
+        self._is_refusing = False
 
     def accept(
         self, body: bytes, caller: Caller, kind: str | None = None
@@ -124,17 +121,9 @@ class Acceptance:
 
     def _limit(self, source: str, number: int) -> None:
         """Raises Refused where a source sends more than its rate limit."""
-        try:
-            wait = self._limiter(source, number)
-        except OSError as error:
-            # The log will say so as well if it is the disk.
-            if not self._is_unlimited:
-                logger.error("the rate limit of %s is not in force: %s", source, error)
-            self._is_unlimited = True
-            return
-        self._is_unlimited = False
+        wait = self._limiter(source, number)
         if wait is not None:
-            seconds = min(max(math.ceil(wait), 1), LONGEST_RETRY_AFTER)
+            seconds = math.ceil(wait)
             message = f"too many events; wait {seconds} s"
             raise Refused(429, "rate_limited", message, seconds)
 

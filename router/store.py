@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -137,17 +137,20 @@ class Database:
             )
             _sync_directory(self.path.parent)
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Holds off every other writer, in this process and in all others: the lock
-        is the open file's, and each writer opens it anew."""
-        name = self.path.with_suffix(".lock")
-        lock = os.open(name, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
+    def _alone(self) -> AbstractContextManager[int]:
+        return locked(self.path.with_suffix(".lock"))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[int]:
+    """The handle of a file, while nobody else has it, in this process or another: the
+    lock is the open file's, and each opens it anew. Raises OSError."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+    finally:
+        os.close(file)
 
 
 def _sync_directory(directory: Path) -> None:
