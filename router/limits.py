@@ -12,21 +12,19 @@ from router.store import locked
 # Seconds' worth of its limit that a source which was quiet may send at once.
 BURST = 2.0
 
-# Seconds that a source may be in debt, at most: no SDK waits longer. An instant further
-# off is of a clock that began anew, with its machine.
-LONGEST_DEBT = 300.0
-
-INSTANT = struct.Struct("d")
+# When a source was last seen, and how many seconds it was ahead of its limit then. The
+# instant at which it is even would not do: the clock begins anew with its machine.
+STATE = struct.Struct("dd")
 
 logger = logging.getLogger("router.http")
 
 
 class Limits:
-    """The generic cell rate algorithm: for each source the instant at which all that it
-    sent would have come in, had it kept to its limit.
+    """The generic cell rate algorithm: an event puts its source 1 / limit seconds
+    ahead, and who is further ahead than a burst must wait.
 
-    That instant is in a file, behind its lock, so it is one for all processes. clock:
-    seconds, the same in all of them.
+    How far that is stands in a file, behind its lock, so it is one for all processes.
+    clock: seconds, the same in all of them.
     """
 
     def __init__(
@@ -60,11 +58,11 @@ class Limits:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(self._directory / source) as file:
             now = self._clock()
-            data = os.pread(file, INSTANT.size, 0)
-            due = INSTANT.unpack(data)[0] if len(data) == INSTANT.size else now
-            due = max(now, due) if due <= now + LONGEST_DEBT else now
-            if due - now > BURST:
-                return due - now - BURST
-            due = min(due + number / limit, now + LONGEST_DEBT)
-            os.pwrite(file, INSTANT.pack(due), 0)
-            return None
+            data = os.pread(file, STATE.size, 0)
+            seen, ahead = STATE.unpack(data) if len(data) == STATE.size else (now, 0.0)
+            ahead = max(0.0, ahead - max(0.0, now - seen))
+            seconds = ahead - BURST
+            if seconds <= 0:
+                ahead += number / limit
+            os.pwrite(file, STATE.pack(now, ahead), 0)
+        return seconds if seconds > 0 else None
