@@ -1,6 +1,7 @@
 """The ledger, against a toy model, and against processes that die as they commit."""
 
 import random
+import sqlite3
 import threading
 from collections import Counter
 
@@ -316,3 +317,15 @@ def test_a_ledger_whose_disk_is_full_refuses_a_commit_whole_and_recovers(tmp_pat
     ledger = Ledger(tmp_path)
     assert check_adds_up(ledger) == said["passed"] > 0
     ledger.close()
+
+
+def test_a_ledger_of_the_first_format_is_brought_forward(tmp_path, ledger):
+    ledger.register("shop", {0: 3})
+    ledger.close()
+    database = sqlite3.connect(tmp_path / "ledger.db")
+    database.executescript("DROP TABLE arrivals; PRAGMA user_version = 1;")
+    database.close()
+    ledger.count_arrivals({("web", "accepted"): 2})
+    ledger.count_arrivals({("web", "accepted"): 3, ("", "invalid_json"): 1})
+    assert ledger.arrivals() == {("web", "accepted"): 5, ("", "invalid_json"): 1}
+    assert ledger.offsets("shop") == {0: (3, 3)}
