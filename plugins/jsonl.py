@@ -59,14 +59,30 @@ def deliver(
 def append(file: Path, lines: bytes) -> None:
     """Appends whole lines or none, on disk when it returns; raises OSError."""
     # Without a buffer, which would be written at the end for all that.
-    with file.open("ab", buffering=0) as out:
+    with file.open("a+b", buffering=0) as out:
         # Lanes of several processes write to the same file.
         fcntl.flock(out, fcntl.LOCK_EX)
-        size = out.seek(0, os.SEEK_END)
+        size = whole_lines(out.fileno())
         try:
+            if size < out.tell():
+                # A writer was killed within a line. Its lane sends that event again;
+                # behind what there is of it, the first of ours would be lost.
+                os.ftruncate(out.fileno(), size)
             while lines:
                 lines = lines[out.write(lines) :]
             os.fsync(out.fileno())
         except OSError:
             os.ftruncate(out.fileno(), size)
             raise
+
+
+def whole_lines(file: int) -> int:
+    """How many bytes of the open file end with a newline."""
+    end = os.lseek(file, 0, os.SEEK_END)
+    while end:
+        start = max(0, end - 65536)
+        newline = os.pread(file, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0

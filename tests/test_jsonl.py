@@ -137,3 +137,14 @@ def test_files_do_not_stay_open(tmp_path):
     for _ in range(50):
         deliver(EVENTS[0])
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("torn", [b'{"n":', b"x" * 200_000, b"{}"])
+@pytest.mark.parametrize("before", [b"", b'{"n":-1}\n'])
+def test_what_a_killed_writer_left_does_not_spoil_the_next_line(tmp_path, before, torn):
+    file = tmp_path / "2024-03-04.jsonl"
+    file.write_bytes(before + torn)
+    archive(tmp_path)(*EVENTS)
+    assert file.read_bytes().startswith(before)
+    assert lines(file)[-3:] == EVENTS
+    assert len(lines(file)) == before.count(b"\n") + 3
