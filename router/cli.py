@@ -96,7 +96,7 @@ def show_status(found: Sequence[Mapping[str, Any]]) -> None:
     """The numbers as tables, and below them what is to be said of them."""
     sources = [row for row in found if row["destination"] is None]
     columns = ("source", "accepted", "duplicate")
-    show([{name: one[name] or 0 for name in columns} for one in sources])
+    show([{name: one[name] for name in columns} for one in sources if one["source"]])
     for source in sources:
         if source["codes"]:
             name = source["source"] or "no source"

@@ -90,7 +90,9 @@ def test_what_came_in_is_counted_by_source_and_code_over_all_workers(
     row = source(router, "web")
     assert (row["accepted"], row["duplicate"]) == (24, 4)
     assert row["codes"]["no_user_anon_id"] == 21
-    assert "web: " in router.run("status")
+    printed = router.run("status").splitlines()
+    assert "no source: invalid_write_key: 1" in printed
+    assert [line.split()[0] for line in printed[:3]] == ["source", "web", "web:"]
 
 
 def test_counts_outlive_a_restart_and_a_second_before_kill_9(router: Router) -> None:
