@@ -40,7 +40,8 @@ def _size(value: Any) -> int:
 
 
 def _origin(value: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z-]*://[^/\sA-Z]+", value):
+    usual_port = re.match(r"http://.*:80$|https://.*:443$", value)
+    if usual_port or not re.fullmatch(r"[a-z][a-z-]*://[a-z0-9._:[\]-]+", value):
         raise ValueError('expected what browsers send, as "https://shop.example"')
     return value
 

@@ -332,9 +332,19 @@ def test_a_missing_key_says_what_it_is(report):
             "[ingest] origins.1 = 'https://b.example/': expected what browsers send, "
             'as "https://shop.example"',
         ),
-        (
-            "[ingest]\norigins = ['*']",
-            "[ingest] origins.0 = '*': expected what browsers send",
+        *(
+            (
+                f"[ingest]\norigins = ['{never_sent}']",
+                f"[ingest] origins.0 = '{never_sent}': expected what browsers send",
+            )
+            for never_sent in (
+                "*",
+                "https://*.shop.example",
+                "https://shop.example:443",
+                "http://shop.example:80",
+                "https://münchen.example",
+                "https://me@shop.example",
+            )
         ),
         (
             "[ingest]\npublic_url = 'events.shop.example'",
