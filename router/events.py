@@ -108,7 +108,7 @@ def _normalized(
     if not isinstance(event.get("integrations", {}), dict | None):
         notes.append("integrations_not_object")
         del event["integrations"]
-    _inherit(event, arrival.envelope)
+    _inherit(event, arrival.envelope, notes)
     switches = event.get("integrations") or {}
     if any(not isinstance(switches.get(name), bool | None) for name in ALL):
         notes.append("all_not_boolean")
@@ -127,9 +127,13 @@ def _normalized(
     return event
 
 
-def _inherit(event: dict[str, Any], envelope: Mapping[str, Any]) -> None:
+def _inherit(
+    event: dict[str, Any], envelope: Mapping[str, Any], notes: list[str]
+) -> None:
     for name in ("context", "integrations"):
         outer, inner = envelope.get(name), event.get(name)
+        if not isinstance(outer, dict | None):
+            notes.append(f"{name}_not_object")
         if isinstance(outer, dict) and (inner is None or isinstance(inner, dict)):
             event[name] = {**outer, **(inner or {})}
 
@@ -202,14 +206,18 @@ def _set_times(event: dict[str, Any], arrival: Arrival, notes: list[str]) -> Non
     originalTimestamp and a timestamp was corrected before.
     """
     received_at, said = arrival.received_at, {}
-    for name in ("timestamp", "originalTimestamp", "sentAt"):
-        said[name] = parse(event.get(name))
-        if said[name] is None and not is_absent(event.get(name)):
+    times = {
+        name: event.get(name) for name in ("timestamp", "originalTimestamp", "sentAt")
+    }
+    times["envelope"] = arrival.envelope.get("sentAt")
+    for name, value in times.items():
+        said[name] = parse(value)
+        if said[name] is None and not is_absent(value):
             notes.append("invalid_timestamp")
     given, original = said["timestamp"], said["originalTimestamp"]
     was_corrected = original is not None and given is not None
     original = _first(original, given, received_at)
-    sent = _first(said["sentAt"], parse(arrival.envelope.get("sentAt")), received_at)
+    sent = _first(said["sentAt"], said["envelope"], received_at)
     corrected = received_at - (sent - original)
     happened = _first(given if was_corrected else None, corrected)
     event["originalTimestamp"] = format_iso(original)

@@ -383,6 +383,22 @@ def test_what_is_wrong_and_left_out_is_noted(more, notes):
     assert accept({**TRACK, **more}).notes == notes
 
 
+@pytest.mark.parametrize(
+    ("envelope", "notes"),
+    [
+        ({"sentAt": "yesterday"}, ("invalid_timestamp",)),
+        ({"sentAt": {"n": 1}}, ("invalid_timestamp",)),
+        ({"integrations": "none"}, ("integrations_not_object",)),
+        ({"context": []}, ("context_not_object",)),
+        ({"sentAt": None, "integrations": None, "context": None}, ()),
+    ],
+)
+def test_what_is_wrong_with_a_batch_is_noted_of_each_event(envelope, notes):
+    bare = {name: TRACK[name] for name in ("type", "userId", "event")}
+    assert accept(bare, envelope=envelope).notes == notes
+    assert body(bare, envelope=envelope)["sentAt"] == RECEIVED
+
+
 # Text and numbers at the edges of JSON.
 
 
