@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
-from pydantic import ConfigDict, Field, IPvAnyNetwork, SecretStr
+from pydantic import ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator
 
 from router import plugins
 from router.destination import Destination
@@ -68,6 +68,13 @@ class SourceSettings(Table):
     rate_limit: float | None = Field(
         None, gt=0, description="events a second; beyond it clients get 429"
     )
+
+    @field_validator("write_key")
+    @classmethod
+    def _can_be_sent(cls, key: SecretStr) -> SecretStr:
+        if ":" in key.get_secret_value():
+            raise ValueError('expected no ":", where Basic authentication ends a user')
+        return key
 
 
 class DisabledSettings(DestinationSettings):

@@ -156,10 +156,9 @@ def test_the_environment_is_put_in_wherever_there_is_text(conf):
 
 
 def test_a_default_stands_in_for_what_the_environment_has_not(conf):
-    text = '[sources.web]\nwrite_key = "${KEY:-a:b-c}"\n'
-    assert conf(a=text).sources["web"].write_key.get_secret_value() == "a:b-c"
-    made = conf({"KEY": "real"}, a=text)
-    assert made.sources["web"].write_key.get_secret_value() == "real"
+    text = f'{SOURCE}[router]\ndata_dir = "${{DIR:-a:b-c}}"\n'
+    assert conf(a=text).router.data_dir == Path("a:b-c")
+    assert conf({"DIR": "real"}, a=text).router.data_dir == Path("real")
 
 
 def test_what_comes_from_the_environment_is_not_read_for_variables_again(conf):
@@ -399,6 +398,14 @@ def test_a_long_value_is_cut(report):
 def test_an_empty_write_key_is_refused(report):
     (line,) = report(a='[sources.web]\nwrite_key = ""\n')
     assert line.startswith("a.toml: [sources.web] write_key = (hidden): ")
+
+
+def test_a_write_key_that_basic_authentication_cannot_carry_is_a_problem(report):
+    (line,) = report(a='[sources.web]\nwrite_key = "a:b"\n')
+    assert line == (
+        'a.toml: [sources.web] write_key = (hidden): expected no ":", where Basic '
+        "authentication ends a user"
+    )
 
 
 def test_two_sources_with_one_write_key_are_named_both(report):
