@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,8 @@ class Router:
         # The last line may be half written; and other characters than these end a line
         # for splitlines, and may be in one.
         lines = [line for f in files for line in f.read_bytes().split(b"\n")[:-1]]
-        return [json.loads(line, parse_float=number) for line in lines]
+        exact = partial(json.loads, parse_float=floating, parse_int=whole)
+        return [exact(line) for line in lines]
 
     def profiles(self) -> list[dict[str, Any]]:
         answer = requests.get(f"{self.url}/sandbox/movable_ink/profiles", timeout=10)
@@ -195,9 +197,14 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield door
 
 
-def number(text: str) -> float | str:
-    """A number, or its text where a float of Python's cannot hold it."""
+def floating(text: str) -> float | str:
+    """A number, or its text where a float cannot hold it, as it cannot 1e400."""
     return float(text) if math.isfinite(float(text)) else text
+
+
+def whole(text: str) -> int | str:
+    """A number, or its text where an int cannot hold it, as it cannot -0."""
+    return text if text == "-0" else int(text)
 
 
 def free_port() -> int:
