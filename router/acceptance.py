@@ -80,10 +80,9 @@ class Acceptance:
         source = self._sources.name(caller.user)
         try:
             content = envelope.read(body, is_batch=kind is None)
-            admitted = self._admit(content, caller)
-            if admitted is None:
+            source = self._admit(content, caller)
+            if not source:
                 return {"success": True}
-            source = admitted
             self._limit(source, len(content.items or ()))
             good, rejected = self._sorted(content, caller, source, kind)
             self._append(source, good)
@@ -94,10 +93,10 @@ class Acceptance:
             return {"success": True}
         return {"success": True, "accepted": len(good), "rejected": rejected}
 
-    def _admit(self, content: Envelope, caller: Caller) -> str | None:
+    def _admit(self, content: Envelope, caller: Caller) -> str:
         """The name of the source that sends; raises Refused.
 
-        None: its events are to be dropped, with unknown_key = "accept".
+        "": its events are to be dropped, with unknown_key = "accept".
         """
         accepts = self._settings.unknown_key == "accept"
         in_body = content.members.get("writeKey")
@@ -114,7 +113,7 @@ class Acceptance:
                 raise
             number = max(1, len(content.items or ()))
             self._counted(error.source, error.code, number)
-            return None
+            return ""
         if in_body and in_body != key:
             self._counted(source, "key_mismatch", 1)
         return source

@@ -27,7 +27,7 @@ from router.ledger import Ledger
 from router.limits import Limits
 from router.log import Log
 from router.metrics import Metrics
-from router.middleware import CORS, FOR_PAGES, Addresses
+from router.middleware import CORS, FOR_CLIENTS, Addresses
 from router.resources import BATCHES, Calls, Health, Ready, answer
 from router.sources import Sources
 from router.wakeup import ring
@@ -211,7 +211,7 @@ def _answer_refused(
     counts: Counts, req: Any, resp: Any, error: Refused, params: Any
 ) -> None:
     # A probe or a scrape brings no events.
-    if FOR_PAGES.match(req.path):
+    if FOR_CLIENTS.match(req.path):
         counts.add(error.source, error.code)
     resp.retry_after = error.retry_after
     if error.retry_after is not None:

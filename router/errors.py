@@ -59,7 +59,7 @@ class Refused(RouterError):
     """A whole request cannot be accepted.
 
     retry_after: seconds after which the client may try again, or None. source: the name
-    of the one whose write key the request had, as far as that is known.
+    of the source that sent it, as far as that is known.
     """
 
     def __init__(

@@ -8,8 +8,8 @@ from falcon import CORSMiddleware, Request, Response
 
 from router.proxies import Network, client_address
 
-# What pages may call. The rest is for operators, and no page's business.
-FOR_PAGES = re.compile("/+(v1/|pixel/|beacon/|sourceConfig|rsaMetrics)")
+# What clients send to, and pages may call. The rest is for operators.
+FOR_CLIENTS = re.compile("/+(v1/|pixel/|beacon/|sourceConfig|rsaMetrics)")
 
 # What a page may read of an answer; browsers hide other headers. SDKs before
 # analytics-next 1.84 look for the second.
@@ -47,6 +47,6 @@ class CORS(CORSMiddleware[Any, Any]):
         resource: Any,
         req_succeeded: bool,  # noqa: FBT001 - falcon hands it over by position
     ) -> None:
-        if FOR_PAGES.match(req.path):
+        if FOR_CLIENTS.match(req.path):
             resp.append_header("Vary", "Origin")
             super().process_response(req, resp, resource, req_succeeded)
