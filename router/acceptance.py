@@ -23,6 +23,9 @@ from router.sources import Sources
 # What a client is told to wait when the disk does not take its events, in seconds.
 STORAGE_RETRY_AFTER = 5
 
+# More than this no SDK waits, in seconds.
+LONGEST_RETRY_AFTER = 300
+
 MISSING_WRITE_KEY = (
     "give a write key: as the user of Basic authentication, or as writeKey in the body"
 )
@@ -122,7 +125,7 @@ class Acceptance:
         """Raises Refused where a source sends more than its rate limit."""
         wait = self._limiter(source, number)
         if wait is not None:
-            seconds = math.ceil(wait)
+            seconds = min(math.ceil(wait), LONGEST_RETRY_AFTER)
             message = f"too many events; wait {seconds} s"
             raise Refused(429, "rate_limited", message, seconds)
 

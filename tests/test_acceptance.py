@@ -225,6 +225,22 @@ def test_a_refusal_says_whose_request_it_was(tmp_path, header, body, code, sourc
     assert (raised.value.code, raised.value.source) == (code, source)
 
 
+@pytest.mark.parametrize(("wait", "told"), [(0.1, 1), (7.2, 8), (5000.0, 300)])
+def test_who_sends_too_much_is_told_to_wait_no_longer_than_sdks_do(
+    tmp_path, wait, told
+):
+    acceptance = Acceptance(
+        Log(tmp_path, 4, 10**9),
+        Sources(SOURCES),
+        IngestSettings(),
+        lambda grown: None,
+        limiter=lambda name, number: wait,
+    )
+    with pytest.raises(Refused) as raised:
+        acceptance.accept(codec.dumps(TRACK), caller(KEY), "track")
+    assert (raised.value.code, raised.value.retry_after) == ("rate_limited", told)
+
+
 @pytest.mark.parametrize(
     ("key", "counted"),
     [("other", ("", "invalid_write_key")), ("old-key", ("old", "source_disabled"))],
