@@ -104,20 +104,20 @@ class Acceptance:
         accepts = self._settings.unknown_key == "accept"
         in_body = content.members.get("writeKey")
         in_body = in_body if isinstance(in_body, str) else None
-        key = caller.user or in_body or caller.query_key
-        if not key:
+        given = [key for key in (caller.user, in_body, caller.query_key) if key]
+        if not given:
             # Segment answers 400 where it answers 200 to an unknown key.
             status = 400 if accepts else 401
             raise Refused(status, "missing_write_key", MISSING_WRITE_KEY)
         try:
-            source = self._sources.admit(key)
+            source = self._sources.admit(given[0])
         except Refused as error:
             if not accepts:
                 raise
             number = max(1, len(content.items or ()))
             self._counted(error.source, error.code, number)
             return ""
-        if in_body and in_body != key:
+        if len(set(given)) > 1:
             self._counted(source, "key_mismatch", 1)
         return source
 

@@ -66,7 +66,10 @@ class SourceSettings(Table):
     write_key: SecretStr = Field(min_length=1, description="what its clients send")
     enabled: bool = True
     rate_limit: float | None = Field(
-        None, gt=0, description="events a second; beyond it clients get 429"
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="events a second; beyond it clients get 429",
     )
 
     @field_validator("write_key")
