@@ -24,6 +24,8 @@ from router.retry import retry_after
 RETRIED = {408, 425, 429}
 MISCONFIGURED = {401, 403, 404, 407}
 DETAIL_BYTES = 2048
+# No more of an answer is read: a partner that sends without end fills no memory.
+LONGEST_ANSWER = 8 * 2**20
 
 # It tells of addresses, which may hold keys.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
@@ -56,7 +58,7 @@ class Session(requests.Session):
 
     timeout: seconds from the first byte sent to the last byte read. Network failures
     raise `Retry`, an address that cannot be one raises `Misconfigured`; neither
-    names the address, which may hold a key.
+    names the address, which may hold a key. Of an answer the first 8 MiB are kept.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -146,14 +148,40 @@ class DeadlineHTTPS(Deadlined, HTTPSConnection):
     pass
 
 
+class BoundedBody:
+    """The body of an answer, inflated, up to LONGEST_ANSWER; the rest is never read."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._body, name)
+
+    def stream(self, *args: Any, **options: Any) -> Iterator[bytes]:
+        # In one piece, as many small ones would take many times their length.
+        whole = bytearray()
+        for piece in self._body.stream(*args, **options):
+            whole += piece[: LONGEST_ANSWER - len(whole)]
+            if len(whole) == LONGEST_ANSWER:
+                self._body.close()
+                break
+        yield bytes(whole)
+
+
 class DeadlineAdapter(HTTPAdapter):
-    """An adapter whose pools open deadline-keeping connections, proxied ones too."""
+    """An adapter whose pools open deadline-keeping connections, proxied ones too, and
+    whose answers are bounded."""
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **options)
         is_tls = pool.scheme == "https"
         pool.ConnectionCls = DeadlineHTTPS if is_tls else DeadlineHTTP
         return pool
+
+    def build_response(self, *args: Any, **options: Any) -> requests.Response:
+        response = super().build_response(*args, **options)
+        response.raw = BoundedBody(response.raw)
+        return response
 
 
 @contextmanager

@@ -26,8 +26,9 @@ class Request:
 class Partner:
     """Plays a script for each request; the last script stands for all that follow.
 
-    A step of a script is bytes to send, seconds to wait, RESET or CLOSE. reads: false
-    for a partner that takes connections and never reads from them.
+    A step of a script is bytes to send, seconds to wait, RESET or CLOSE. A script may
+    be a function that makes the steps from the request. reads: false for a partner that
+    takes connections and never reads from them.
     """
 
     scripts: tuple
@@ -101,7 +102,8 @@ class Partner:
                 with self._lock:
                     number = min(len(self.requests), len(self.scripts) - 1)
                     self.requests.append(request)
-                for step in self.scripts[number]:
+                script = self.scripts[number]
+                for step in script(request) if callable(script) else script:
                     if not self._play(step, connection):
                         return
 
@@ -123,8 +125,8 @@ class Partner:
 @contextmanager
 def scripted(*scripts, **how) -> Iterator[Partner]:
     """A partner on a free port. A script that is bytes alone is sent at once."""
-    steps = tuple((one,) if isinstance(one, bytes) else tuple(one) for one in scripts)
-    partner = Partner(steps, **how)
+    steps = [(one,) if isinstance(one, bytes) else one for one in scripts]
+    partner = Partner(tuple(steps), **how)
     partner.start()
     try:
         yield partner

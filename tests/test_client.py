@@ -9,21 +9,26 @@ import sys
 import threading
 import time
 import traceback
+import tracemalloc
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from email.utils import formatdate
 from pathlib import Path
 
 import pytest
 from scripted import CLOSE, RESET, answer, drip, scripted
+from urllib3.exceptions import InsecureRequestWarning
 
 from router import Misconfigured, Rejected, Retry, TooLarge
-from router.client import Session, verdict
+from router.client import LONGEST_ANSWER, Session, verdict
 from router.errors import Outcome
 
 ROOT = Path(__file__).parent.parent
 OK = answer()
 CANARY = "c4n4ry"
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 # A deadline, and what a call may take over it on a busy machine.
 DEADLINE = 0.4
@@ -31,10 +36,12 @@ LATE = 1.5
 
 
 @pytest.fixture(autouse=True)
-def without_proxies(monkeypatch):
+def nothing_of_the_environment(monkeypatch):
     for name in PROXIES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+    for name in BUNDLES:
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -420,6 +427,79 @@ def test_what_comes_compressed_is_read(client):
         assert client.post_json(partner.url, {}).content == b"hello"
 
 
+# Too much.
+
+
+@contextmanager
+def in_bounded_memory(most=5 * LONGEST_ANSWER):
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < most
+    finally:
+        tracemalloc.stop()
+
+
+# Many megabytes of zeros.
+DEFLATE = zlib.compressobj(9, wbits=31)
+BOMB = b"".join(
+    [*(DEFLATE.compress(bytes(2**20)) for _ in range(256)), DEFLATE.flush()]
+)
+ENDLESS = [
+    pytest.param(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 2**20, id="no length"),
+    pytest.param(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n",
+        b"x" * 2**20,
+        id="a length",
+    ),
+    pytest.param(CHUNKED, (b"100\r\n" + b"x" * 256 + b"\r\n") * 4000, id="chunks"),
+]
+
+
+@pytest.mark.parametrize(("head", "piece"), ENDLESS)
+def test_an_answer_without_end_is_cut_and_judged_by_its_status(head, piece):
+    script = [head, *[piece] * 400]
+    with scripted(script, OK) as partner, Session(timeout=60) as session:
+        with in_bounded_memory():
+            response = session.post(partner.url)
+        verdict(response)
+        assert len(response.content) == LONGEST_ANSWER
+        # The connection is not used again: the rest of the body is still to come.
+        assert session.post(partner.url).content == b""
+    assert partner.connections == 2
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip"])
+@pytest.mark.parametrize("status", ["200 OK", "302 Found", "500 Oops"])
+def test_an_answer_that_inflates_without_end_is_cut(client, encoding, status):
+    body = gzip.compress(BOMB) if "," in encoding else BOMB
+    headers = f"Content-Encoding: {encoding}", "Location: /x"
+    with scripted(answer(status, *headers, body=body)) as partner, in_bounded_memory():
+        assert client.post(partner.url).content == bytes(LONGEST_ANSWER)
+
+
+# Threads and sessions beside each other.
+
+
+def test_no_answer_is_paired_with_the_call_of_another_thread():
+    def echo(request):
+        yield answer(body=request.body)
+
+    def call(number):
+        with Session(timeout=10) as own:
+            return [
+                (marker, own.post(partner.url, data=marker).text)
+                for marker in (f"{number}-{n}" for n in range(50))
+            ]
+
+    with scripted(echo) as partner, ThreadPoolExecutor(8) as threads:
+        pairs = [pair for found in threads.map(call, range(8)) for pair in found]
+    assert len(dict(pairs)) == 400
+    assert all(sent == got for sent, got in pairs)
+    assert len({request.body for request in partner.requests}) == 400
+    assert partner.connections == 8
+
+
 # How an answer is read.
 
 
@@ -534,6 +614,43 @@ def test_a_slow_https_answer_ends_at_the_deadline(certificate, tls):
 def test_a_partner_that_is_slow_to_shake_hands_ends_at_the_deadline():
     with scripted(OK, reads=False) as partner, ends_at_the_deadline():
         post(partner.url.replace("http:", "https:"))
+
+
+def test_the_authorities_that_the_environment_names_are_trusted(
+    monkeypatch, client, certificate, tls
+):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
+    with scripted(OK, tls=tls) as partner:
+        assert client.post(partner.url).ok
+
+
+def test_a_session_that_trusts_anyone_does_not_make_another_do_so(tls):
+    with scripted(OK, tls=tls) as partner, Session(10) as naive, Session(10) as other:
+        naive.verify = False
+        with pytest.warns(InsecureRequestWarning):
+            assert naive.post(partner.url).ok
+        with pytest.raises(Retry, match="SSLError"):
+            other.post(partner.url)
+    assert len(partner.requests) == 1
+
+
+def test_a_call_that_trusts_anyone_does_not_make_the_next_do_so(client, tls):
+    with scripted(OK, tls=tls) as partner:
+        with pytest.warns(InsecureRequestWarning):
+            assert client.post(partner.url, verify=False).ok
+        with pytest.raises(Retry, match="SSLError"):
+            client.post(partner.url)
+    assert len(partner.requests) == 1
+
+
+def test_an_https_connection_that_the_partner_closed_meanwhile_is_opened_again(
+    client, certificate, tls
+):
+    with scripted((OK, CLOSE), OK, tls=tls) as partner:
+        client.post(partner.url, verify=str(certificate[0]))
+        time.sleep(0.1)
+        client.post(partner.url, verify=str(certificate[0]))
+    assert partner.connections == 2
 
 
 def test_a_certificate_that_nobody_vouches_for_is_not_trusted(client, tls):
