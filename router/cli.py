@@ -113,7 +113,8 @@ def show_status(found: Sequence[Mapping[str, Any]]) -> None:
             lane = "" if hold["partition"] is None else f"/{hold['partition']}"
             click.echo(
                 f"{place}{lane}: {hold['kind']} since {hold['since']}: "
-                f"{hold['reason']}; tried again at {hold['nextProbe']}"
+                f"{hold['reason']}; tried again at {hold['nextProbe']}; "
+                f"remedy: {hold['remedy']}"
             )
         if row["oldestPendingSeconds"]:
             seconds = row["oldestPendingSeconds"]

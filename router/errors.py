@@ -110,7 +110,8 @@ class Retry(Outcome):
         self, reason: str, after: float | None = None, *, detail: str = ""
     ) -> None:
         super().__init__(reason, detail=detail)
-        self.after = after
+        # What is no number is the plugin's bug, and said to be where it is made.
+        self.after = None if after is None else float(after)
 
 
 class Rejected(Outcome):

@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
+from router.circuit import Circuit
 from router.destination import PLUGIN_ERROR
 from router.errors import Misconfigured, Retry, StorageUnavailable
 from router.ledger import ALL_PARTITIONS, Hold, Ledger
@@ -21,10 +23,24 @@ logger = logging.getLogger("router.delivery")
 
 # How soon a lane notices that another's probe has ended the hold, in seconds.
 LOOK_AGAIN = 0.2
+# A lane that has probed in vain leaves the next probe to the others for so long, as it
+# may have failed by its own event.
+PASS_ON = 3 * LOOK_AGAIN
 # Seconds before trying again what the disk has prevented.
 STORAGE_PAUSE = 1.0
 
-MISCONFIGURED, RETRY, RETRY_AFTER = "misconfigured", "retry", "retry_after"
+# The lane waits for its own event; its partner has asked for time, or fails altogether.
+RETRY, RETRY_AFTER, CIRCUIT = "retry", "retry_after", "circuit_open"
+MISCONFIGURED = "misconfigured"
+
+# What an operator can do about a hold.
+REMEDIES = {
+    RETRY: "none needed: it is sent again",
+    RETRY_AFTER: "none needed: it is sent again when the partner wishes",
+    CIRCUIT: "none needed: the partner is probed until it takes events again",
+    MISCONFIGURED: "mend its address or credentials in conf.d, and restart",
+    PLUGIN_ERROR: "mend its plugin, and restart; dead letters have the traceback",
+}
 
 # Holds that a person must see to. The others are a partner's moods, and are told of
 # only when they last.
@@ -32,7 +48,7 @@ SERIOUS = (MISCONFIGURED, PLUGIN_ERROR)
 LASTING_PROBES = 3
 
 # Holds that something the operator did may have ended: a restart probes them at once.
-MENDABLE = (MISCONFIGURED, PLUGIN_ERROR, RETRY)
+MENDABLE = (MISCONFIGURED, PLUGIN_ERROR, RETRY, CIRCUIT)
 
 
 class Stopped(Exception):
@@ -47,6 +63,11 @@ class Surroundings:
     ledger: Ledger
     policy: Policy = field(default_factory=Policy)
     clock: Callable[[], float] = time.time
+    _circuits: dict[str, Circuit] = field(default_factory=dict, init=False)
+
+    def circuit(self, destination: str) -> Circuit:
+        """The circuit that all lanes of a destination share."""
+        return self._circuits.setdefault(destination, Circuit(self.policy))
 
     def close(self) -> None:
         """Closes what this thread has open."""
@@ -70,18 +91,22 @@ class Gate:
         self._ledger, self._policy = shared.ledger, shared.policy
         self._clock = shared.clock
         self._stopping = stopping
+        self._circuit = shared.circuit(settings.name)
         self._bugs = 0
+        self._left_to_others: float | None = None
 
     def enter(self) -> list[Hold]:
         """Waits while the destination or the lane is held, unless it is our turn to
-        probe; returns the holds that we probe, for `opened`. Raises Stopped."""
+        probe; returns the holds that we probe. Raises Stopped."""
         while True:
             if self._stopping.is_set():
                 raise Stopped
             holds = self._ledger.holds(self._name, self._partition)
+            if find_whole(holds):
+                self._circuit.forget()
             now = self._clock()
             until = now + self._longest_call + 1
-            if all(hold.until <= now for hold in holds) and all(
+            if all(self._is_due(hold, now) for hold in holds) and all(
                 self._ledger.take_probe(self._name, hold, until) for hold in holds
             ):
                 return [
@@ -89,33 +114,81 @@ class Gate:
                 ]
             self.pause(LOOK_AGAIN)
 
+    def _is_due(self, hold: Hold, now: float) -> bool:
+        """Whether to probe; at first not if the last probe was ours, and in vain."""
+        return hold.until + PASS_ON * (hold.until == self._left_to_others) <= now
+
     def pause(self, seconds: float) -> None:
         """Waits; raises Stopped."""
         if self._stopping.wait(seconds):
             raise Stopped
 
-    def opened(self, probed: Sequence[Hold]) -> None:
-        """The partner has read a request and judged it: what we probed is over. A hold
-        that has been renewed since is not."""
+    def opened(self, probed: Sequence[Hold], seconds: float) -> None:
+        """The partner has read a request and judged it, within these seconds: what we
+        probed is over. A hold that has been renewed since is not."""
         self._bugs = 0
+        if seconds < self._policy.slow * self._longest_call:
+            self._circuit.add(self._partition, is_failing=False)
+            self.release(probed)
+            return
+        reason = f"slow: {seconds:.1f} s of {self._longest_call:g} s"
+        self.release([hold for hold in probed if hold.kind != CIRCUIT])
+        whole = find_whole(probed)
+        if whole is None:
+            self._failed(reason)
+        elif whole.kind == CIRCUIT:
+            # It takes one at a time, though slowly: the next need not wait.
+            still = replace(whole, reason=reason, until=self._clock(), probes=0)
+            self.until_stored(partial(self._ledger.hold, self._name, still))
+
+    def release(self, probed: Sequence[Hold]) -> None:
+        """Ends holds that we probed, unless they were renewed since."""
         for hold in probed:
-            self.until_stored(
+            is_over = self.until_stored(
                 partial(self._ledger.release, self._name, hold.partition, hold.until)
             )
-            if hold.kind in SERIOUS or hold.probes >= LASTING_PROBES:
+            if is_over and hold.kind == CIRCUIT:
+                logger.warning("%s: circuit closed: taken again", self._name)
+            elif hold.kind in SERIOUS or hold.probes >= LASTING_PROBES:
                 logger.warning("%s: taken again, was held: %s", self._name, hold.kind)
 
     def misconfigured(self, error: Misconfigured) -> None:
         """Holds the destination until a probe is taken."""
         self._hold(MISCONFIGURED, error.reason, ALL_PARTITIONS)
 
-    def retry(self, error: Retry) -> None:
-        """Holds the lane, for longer each time; or all lanes, as the partner asks."""
-        if error.after is None:
-            self._hold(RETRY, error.reason, self._partition)
-        else:
+    def retry(self, error: Retry, probed: Sequence[Hold]) -> None:
+        """Holds all lanes, as the partner asks or its circuit is open; else this one.
+        Each time for longer, unless the partner says how long."""
+        whole = find_whole(self._ledger.holds(self._name, self._partition))
+        is_probe = find_whole(probed) is not None
+        if is_probe:
+            self._wait_no_more(probed)
+        if whole and whole.kind == MISCONFIGURED:
+            # It is not known to be mended, so the remedy stays the same.
+            if is_probe:
+                self._hold(MISCONFIGURED, whole.reason, ALL_PARTITIONS)
+        elif error.after is not None and error.after > 0:
             after = self._policy.bounded(error.after)
             self._hold(RETRY_AFTER, error.reason, ALL_PARTITIONS, after)
+        elif whole is None:
+            self._hold(RETRY, error.reason, self._partition)
+            self._failed(error.reason)
+        elif is_probe:
+            self._hold(CIRCUIT, error.reason, ALL_PARTITIONS)
+
+    def _failed(self, reason: str) -> None:
+        """Opens the circuit when it is time."""
+        if not self._circuit.add(self._partition, is_failing=True):
+            return
+        logger.warning("%s: circuit open, one call at a time: %s", self._name, reason)
+        self._hold(CIRCUIT, reason, ALL_PARTITIONS)
+        self._wait_no_more(self._ledger.holds(self._name))
+
+    def _wait_no_more(self, holds: Sequence[Hold]) -> None:
+        """Ends what lanes wait for by themselves, when all wait together."""
+        for hold in holds:
+            if hold.kind == RETRY:
+                self._ledger.release(self._name, hold.partition, hold.until)
 
     def tolerates_bug(self, reason: str) -> bool:
         """Whether a plugin's bug may cost an event. Not when it has hit every event for
@@ -127,13 +200,12 @@ class Gate:
         self._hold(PLUGIN_ERROR, reason, self._partition)
         return False
 
-    def until_stored(self, store: Callable[[], object]) -> None:
+    def until_stored(self, store: Callable[[], Any]) -> Any:
         """Stores what has happened, and waits for a disk that is full: what was sent
         must not be sent again. Raises Stopped."""
         while True:
             try:
-                store()
-                return
+                return store()
             except StorageUnavailable as error:
                 logger.error("%s: waits for the disk: %s", self._name, error)
                 self.pause(STORAGE_PAUSE)
@@ -151,8 +223,15 @@ class Gate:
         probes = known.probes if known else 0
         now = self._clock()
         until = now + (self._policy.delay(probes + 1) if after is None else after)
+        if partition == ALL_PARTITIONS:
+            self._left_to_others = until
         self._ledger.hold(self._name, Hold(kind, reason, now, until, partition, probes))
         if kind in SERIOUS and known is None:
             logger.error("%s: held (%s): %s", self._name, kind, reason)
-        elif kind not in SERIOUS and probes == LASTING_PROBES:
+        elif kind in (RETRY, RETRY_AFTER) and probes == LASTING_PROBES:
             logger.warning("%s: not taken for a while: %s", self._name, reason)
+
+
+def find_whole(holds: Sequence[Hold]) -> Hold | None:
+    """The hold of the whole destination, if it is one of these."""
+    return next((hold for hold in holds if hold.partition == ALL_PARTITIONS), None)

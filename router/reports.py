@@ -8,7 +8,7 @@ import ujson
 
 from router.config import Config
 from router.events import TYPES
-from router.gate import SERIOUS, Surroundings
+from router.gate import REMEDIES, SERIOUS, Surroundings
 from router.ledger import DeadLetter
 from router.plugins import Found, manager
 from router.timestamps import format_iso
@@ -119,6 +119,7 @@ def _status(config: Config, shared: Surroundings, name: str) -> dict[str, Any]:
         {
             "kind": hold.kind,
             "reason": hold.reason,
+            "remedy": REMEDIES[hold.kind],
             "since": format_iso(int(hold.since * 1000)),
             "nextProbe": format_iso(int(hold.until * 1000)),
             "partition": None if hold.partition < 0 else hold.partition,

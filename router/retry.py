@@ -19,6 +19,10 @@ class Policy:
     Architecture Blog), but is never under `least`.
     give_up_attempts: an event is never given up before so many attempts.
     stall_after: so many bugs in a row stall a lane rather than drain it.
+    circuit_calls, circuit_share, circuit_sample: the circuit opens when this share of
+    at least so many calls has failed, of the last so many. (Half is resilience4j's
+    default; 10 calls are Convoy's.)
+    slow: a call that took this share of its timeout counts as failing.
     """
 
     first: float = 1.0
@@ -26,6 +30,10 @@ class Policy:
     least: float = 0.1
     give_up_attempts: int = 10
     stall_after: int = 10
+    circuit_calls: int = 10
+    circuit_share: float = 0.5
+    circuit_sample: int = 20
+    slow: float = 0.8
     draw: Callable[[float, float], float] = random.uniform
 
     def delay(self, attempt: int) -> float:
@@ -35,7 +43,7 @@ class Policy:
 
     def bounded(self, after: float) -> float:
         """The partner's Retry-After, within reason."""
-        return min(max(after, self.least), LONGEST_RETRY_AFTER)
+        return min(max(self.least, after), LONGEST_RETRY_AFTER)
 
 
 def retry_after(header: str | None, now: float) -> float | None:

@@ -4,13 +4,14 @@ Outcomes are the plugin's; what they lead to is decided here, for every destinat
 alike: wait and send the same again, halve, hold, or give up.
 """
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from router.destination import DELIVERED, Destination
 from router.errors import Misconfigured, Rejected, Retry, TooLarge
-from router.gate import RETRY, Gate, Surroundings
+from router.gate import Gate, Surroundings, find_whole
 from router.window import Batch
 
 
@@ -49,27 +50,29 @@ class Sender:
         """None once all were taken, or why they cannot be, which is for good."""
         while True:
             probed = self._gate.enter()
+            began = time.monotonic()
             try:
                 if self._client is None:
                     self._client = self._destination.connect()
                 self._destination.deliver(part.deliveries, self._client)
             except Retry as error:
-                if self._is_exhausted(part):
+                # A probe says nothing of the event: the partner fails altogether.
+                if not find_whole(probed) and self._is_exhausted(part):
                     # The lane waited for this event; the next has its own chance.
-                    self._gate.opened([one for one in probed if one.kind == RETRY])
+                    self._gate.release(probed)
                     return error
-                self._gate.retry(error)
+                self._gate.retry(error, probed)
             except Misconfigured as error:
                 self._gate.misconfigured(error)
             except (Rejected, TooLarge) as error:
-                self._gate.opened(probed)
+                self._gate.opened(probed, time.monotonic() - began)
                 return error
             except (Exception, SystemExit) as error:
                 name = type(error).__name__
                 if len(part.deliveries) > 1 or self._gate.tolerates_bug(name):
                     return error
             else:
-                self._gate.opened(probed)
+                self._gate.opened(probed, time.monotonic() - began)
                 return None
 
     def _is_exhausted(self, part: Batch) -> bool:

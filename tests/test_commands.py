@@ -170,3 +170,4 @@ def test_status_says_why_a_destination_retries(router: Router) -> None:
     assert "movable_ink/" in printed
     assert "retry since" in printed
     assert "answered 503" in printed
+    assert "remedy: none needed" in printed

@@ -40,7 +40,8 @@ def test_any_number_of_attempts_gives_a_wait_within_bounds(attempt):
 
 
 @pytest.mark.parametrize(
-    ("after", "expected"), [(0, 0.1), (-5, 0.1), (7, 7), (10**9, LONGEST_RETRY_AFTER)]
+    ("after", "expected"),
+    [(0, 0.1), (-5, 0.1), (7, 7), (10**9, LONGEST_RETRY_AFTER), (float("nan"), 0.1)],
 )
 def test_what_a_partner_asks_for_is_kept_within_reason(after, expected):
     assert Policy().bounded(after) == expected

@@ -228,6 +228,7 @@ def test_wrong_credentials_hold_the_destination_and_no_secret_is_logged(
         assert (row["pending"], row["dead"]) == (1, {})
         assert row["holds"][0]["kind"] == "misconfigured"
         assert "404" in row["holds"][0]["reason"]
+        assert row["holds"][0]["remedy"].startswith("mend its address or credentials")
         assert len(router.archived()) == 1
     assert "held (misconfigured)" in router.log()
     assert not re.search("canary", router.log())
