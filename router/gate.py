@@ -147,7 +147,9 @@ class Gate:
             is_over = self.until_stored(
                 partial(self._ledger.release, self._name, hold.partition, hold.until)
             )
-            if is_over and hold.kind == CIRCUIT:
+            if not is_over:
+                continue
+            if hold.kind == CIRCUIT:
                 logger.warning("%s: circuit closed: taken again", self._name)
             elif hold.kind in SERIOUS or hold.probes >= LASTING_PROBES:
                 logger.warning("%s: taken again, was held: %s", self._name, hold.kind)
@@ -178,9 +180,12 @@ class Gate:
 
     def _failed(self, reason: str) -> None:
         """Opens the circuit when it is time."""
-        if not self._circuit.add(self._partition, is_failing=True):
-            return
-        logger.warning("%s: circuit open, one call at a time: %s", self._name, reason)
+        if self._circuit.add(self._partition, is_failing=True):
+            why = (self._name, reason)
+            logger.warning("%s: circuit open, one call at a time: %s", *why)
+            self.until_stored(partial(self._open_circuit, reason))
+
+    def _open_circuit(self, reason: str) -> None:
         self._hold(CIRCUIT, reason, ALL_PARTITIONS)
         self._wait_no_more(self._ledger.holds(self._name))
 
