@@ -70,7 +70,13 @@ def application_from_environment() -> WSGIApp:
 def at_log(config: Config) -> Surroundings:
     """The log and the ledger of that configuration, not opened yet."""
     settings, window = config.router, config.ingest.dedupe_window
-    log = Log(settings.data_dir, settings.partitions, settings.max_disk, window)
+    log = Log(
+        settings.data_dir,
+        settings.partitions,
+        settings.max_disk,
+        window,
+        retention=settings.retention,
+    )
     return Surroundings(log, Ledger(settings.data_dir))
 
 

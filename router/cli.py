@@ -275,9 +275,9 @@ def deliver() -> None:
 def _existing_log(found: Config) -> Surroundings:
     """The log, which no command but `deliver` makes; raises ConfigError."""
     shared = at_log(found)
-    if not shared.log.path.exists():
+    if not shared.log.exists():
         raise click.ClickException(
-            f"there is no log at {shared.log.path.resolve()}: has the router run "
+            f"there is no log at {shared.log.directory.resolve()}: has the router run "
             "here? data_dir counts from the working directory"
         )
     check_partitions(found, shared)

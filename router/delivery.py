@@ -80,7 +80,7 @@ class Lanes:
         for lane in self._lanes:
             lane.join()
         self._lanes = []
-        self._shared.close()
+        self._shared.ledger.close()
 
     def _share(self) -> None:
         """Claims up to an even share of each destination's lanes; gives back more."""

@@ -70,7 +70,7 @@ class Surroundings:
         return self._circuits.setdefault(destination, Circuit(self.policy))
 
     def close(self) -> None:
-        """Closes what this thread has open."""
+        """Closes what this thread has open, and the log for the whole process."""
         self.log.close()
         self.ledger.close()
 

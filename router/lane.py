@@ -67,7 +67,7 @@ class Lane(threading.Thread):
         finally:
             for sender in self._senders:
                 sender.close()
-            self._shared.close()
+            self._shared.ledger.close()
             self._claim.release()
 
     def _run_from_commit(self) -> None:

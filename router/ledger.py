@@ -115,7 +115,7 @@ class Ledger:
     """The ledger in `data_dir/ledger.db`. All methods raise StorageUnavailable."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._db = Database(data_dir / "ledger.db", [SCHEMA, ARRIVALS], durable=False)
+        self._db = Database(data_dir / "ledger.db", [SCHEMA, ARRIVALS])
         self.close = self._db.close
 
     def register(self, destination: str, starts: Mapping[int, int]) -> None:

@@ -6,9 +6,9 @@ from an offset. Offsets count from 0 in each partition, without gaps.
 
 import sqlite3
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b
 from itertools import count
 from pathlib import Path
@@ -17,7 +17,8 @@ from typing import Any
 from router import codec
 from router.errors import StorageUnavailable
 from router.events import Accepted
-from router.store import Database
+from router.segments import SHARES_OF_SPACE, SHARES_OF_TIME, Segment, Segments, head
+from router.store import connect
 
 SCHEMA = """
 CREATE TABLE events (
@@ -42,12 +43,27 @@ CREATE TABLE ids (
 INSERT INTO ids SELECT id_hash(message_id), position FROM events ORDER BY 1, 2;
 """
 
+# Where the segment begins; and an instant that none of its events was received after.
+SEGMENT = """
+CREATE TABLE starts (partition INTEGER PRIMARY KEY, offset INTEGER NOT NULL);
+INSERT INTO facts
+    SELECT 'newest', max(received_at) FROM events HAVING max(received_at) IS NOT NULL;
+"""
+
 COLUMNS = "partition, offset, source, message_id, received_at, body"
 INSERT_EVENT = f"INSERT INTO events (position, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
+KNOWN_HASHES = (
+    "SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM ids WHERE hash = value)"
+)
 NEWEST_INSTANT = (
     "SELECT received_at FROM ids JOIN events USING (position) "
     "WHERE hash = ? AND source = ? AND message_id = ? ORDER BY position DESC LIMIT 1"
+)
+# SQLite leaves out a write that changes nothing; so this writes once a second.
+NOTE_NEWEST = (
+    "INSERT INTO facts VALUES ('newest', ?) ON CONFLICT DO UPDATE "
+    "SET value = excluded.value WHERE value < excluded.value"
 )
 
 
@@ -79,10 +95,11 @@ class Appended:
 
 
 class Log:
-    """The log in `data_dir/log.db`. All methods raise StorageUnavailable.
+    """The log in `data_dir/log/`. All methods raise StorageUnavailable.
 
     max_disk: bytes beyond which nothing more is appended. dedupe_window: seconds for
-    which a source's message id stands for one event.
+    which a source's message id stands for one event. retention: seconds for which
+    events are kept. segment: bytes at which a new file is begun.
     """
 
     def __init__(
@@ -91,14 +108,29 @@ class Log:
         partitions: int,
         max_disk: int,
         dedupe_window: float = 24 * 3600.0,
+        *,
+        retention: float = 7 * 86400.0,
+        segment: int | None = None,
     ) -> None:
         self.partitions = partitions
         self._max_disk = max_disk
         self._window = int(dedupe_window * 1000)
-        self.path = data_dir / "log.db"
-        functions = {"id_hash": id_hash}
-        self._db = Database(self.path, [SCHEMA, IDS], durable=True, functions=functions)
-        self.close = self._db.close
+        self._segments = Segments(
+            data_dir,
+            partitions,
+            partial(
+                connect,
+                steps=(SCHEMA, IDS, SEGMENT),
+                synchronous="FULL",
+                functions={"id_hash": id_hash},
+            ),
+            segment or max_disk // SHARES_OF_SPACE,
+            retention * 1000 / SHARES_OF_TIME,
+        )
+        self.directory = self._segments.directory
+        self.exists = self._segments.exist
+        self.bytes_on_disk = self._segments.bytes_on_disk
+        self.close = self._segments.close
 
     def partition_of(self, user_key: str) -> int:
         """The partition that holds a user's events."""
@@ -111,7 +143,8 @@ class Log:
         before, among these events or no longer than the window ago by `received_at`.
         """
         self._check_room()
-        with self._db.write() as connection:
+        newest = max((event.received_at for event in events), default=0)
+        with self._segments.writing(newest) as connection:
             new = self._new(connection, events)
             first = _next_position(connection)
             heads: dict[int, int] = {}
@@ -119,11 +152,13 @@ class Log:
             for position, event in enumerate(new, first):
                 partition = self.partition_of(event.user_key)
                 if partition not in heads:
-                    heads[partition] = _head(connection, partition)
+                    heads[partition] = head(connection, partition)
                 rows.append((position, partition, heads[partition], *event.columns()))
                 heads[partition] += 1
             connection.executemany(INSERT_EVENT, rows)
             self._remember(connection, new, first)
+            if new:
+                connection.execute(NOTE_NEWEST, (-(-newest // 1000) * 1000,))
         return Appended(set(heads), len(events) - len(new))
 
     def read(
@@ -135,38 +170,75 @@ class Log:
         size = 0
         where = "WHERE partition = ? AND offset >= ? ORDER BY offset LIMIT ?"
         query = f"SELECT {COLUMNS} FROM events {where}"
-        with self._db.read() as connection:
-            for row in connection.execute(query, (partition, offset, limit)):
-                records.append(Record(*row))
-                size += len(row[-1])
-                if size >= max_bytes:
-                    break
+        for segment in self._from(partition, offset):
+            with segment.reading() as connection:
+                values = (partition, offset, limit - len(records))
+                for row in connection.execute(query, values):
+                    records.append(Record(*row))
+                    size += len(row[-1])
+                    if size >= max_bytes:
+                        return records
+            if len(records) == limit:
+                break
         return records
+
+    def starts(self) -> dict[int, int]:
+        """For each partition the offset of the oldest event that is kept."""
+        segments = self._segments.all()
+        starts = segments[0].starts if segments else {}
+        return {n: starts.get(n, 0) for n in range(self.partitions)}
 
     def heads(self) -> dict[int, int]:
         """For each partition the offset that its next event will get."""
-        with self._db.read() as connection:
-            return {n: _head(connection, n) for n in range(self.partitions)}
+        segments = self._segments.all()
+        if not segments:
+            return dict.fromkeys(range(self.partitions), 0)
+        return segments[-1].heads(self.partitions)
 
     def find(self, message_id: str) -> Record | None:
         """The newest record with that message id."""
         where = "WHERE hash = ? AND message_id = ? ORDER BY position DESC LIMIT 1"
         query = f"SELECT {COLUMNS} FROM ids JOIN events USING (position) {where}"
-        rows = self._db.rows(query, id_hash(message_id), message_id)
-        return Record(*rows[0]) if rows else None
+        for segment in reversed(self._segments.all()):
+            with segment.reading() as connection:
+                values = (id_hash(message_id), message_id)
+                if row := connection.execute(query, values).fetchone():
+                    return Record(*row)
+        return None
 
     def check_writable(self) -> None:
         """Raises StorageUnavailable if an append would."""
         self._check_room()
-        # SQLite leaves out a write that changes nothing.
-        self._db.execute(
-            "INSERT INTO facts VALUES ('checks', 1) "
-            "ON CONFLICT DO UPDATE SET value = value + 1"
-        )
+        with self._segments.writing() as connection:
+            connection.execute(
+                "INSERT INTO facts VALUES ('checks', 1) "
+                "ON CONFLICT DO UPDATE SET value = value + 1"
+            )
 
-    def bytes_on_disk(self) -> int:
-        """How large the log is."""
-        return self._db.bytes_on_disk()
+    def expired(self, before: int) -> dict[int, int]:
+        """Where the oldest segment ends, if all its events were received before an
+        instant of milliseconds; else nothing.
+
+        For each partition the offset behind it. A segment that is still written to is
+        ended for that.
+        """
+        segments = self._segments.all()
+        if len(segments) == 1 and 0 < segments[0].newest() < before:
+            self._segments.begin()
+            segments = self._segments.all()
+        if len(segments) < 2 or segments[0].newest_when_sealed >= before:
+            return {}
+        return {n: segments[1].starts.get(n, 0) for n in range(self.partitions)}
+
+    def drop(self, ends: Mapping[int, int]) -> None:
+        """Removes the segments that have nothing from these offsets on, and gives
+        their space back."""
+        passed = (
+            segment.number
+            for segment in self._segments.all()
+            if all(segment.starts.get(n, 0) <= end for n, end in ends.items())
+        )
+        self._segments.drop(max(passed, default=0))
 
     def settle_partitions(self) -> int:
         """Fixes the number of partitions at the first call, and returns it.
@@ -175,30 +247,48 @@ class Log:
         existing log cannot change.
         """
         query = "SELECT value FROM facts WHERE name = 'partitions'"
-        if not self._db.rows(query):
-            self._db.execute(
-                "INSERT OR IGNORE INTO facts VALUES ('partitions', ?)", self.partitions
+        with self._segments.writing() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO facts VALUES ('partitions', ?)",
+                (self.partitions,),
             )
-        return int(self._db.rows(query)[0][0])
+            return int(connection.execute(query).fetchone()[0])
+
+    def _from(self, partition: int, offset: int) -> Sequence[Segment]:
+        """The segments that may have records from an offset on."""
+        segments = self._segments.all()
+        place = len(segments) - 1
+        while place > 0 and segments[place].starts.get(partition, 0) > offset:
+            place -= 1
+        return segments[max(place, 0) :]
 
     def _new(
         self, connection: sqlite3.Connection, events: Sequence[Accepted]
     ) -> Sequence[Accepted]:
         """The events without the duplicates among them."""
-        first: dict[tuple[str, str], Accepted] = {}
+        unique: dict[tuple[str, str], Accepted] = {}
         for event in events:
-            first.setdefault((event.source, event.message_id), event)
+            unique.setdefault((event.source, event.message_id), event)
+        known = self._known(connection, list(unique.values()))
         return [
             event
-            for event in first.values()
-            if not self._is_duplicate(connection, event)
+            for key, event in unique.items()
+            # Of those with one id each came a window after the one before.
+            if key not in known or known[key] <= event.received_at - self._window
         ]
 
-    def _is_duplicate(self, connection: sqlite3.Connection, event: Accepted) -> bool:
-        values = (id_hash(event.message_id), event.source, event.message_id)
-        # Of those with one id each came a window after the one before.
-        newest = connection.execute(NEWEST_INSTANT, values).fetchone()
-        return newest is not None and newest[0] > event.received_at - self._window
+    def _known(
+        self, connection: sqlite3.Connection, events: Sequence[Accepted]
+    ) -> dict[tuple[str, str], int]:
+        """When the newest event with the id of each was received, as far as that can
+        matter; connection: to the newest segment."""
+        since = min((event.received_at for event in events), default=0) - self._window
+        known = _instants(connection, events)
+        for segment in reversed(self._segments.all()[:-1]):
+            if segment.newest_when_sealed > since:
+                with segment.reading() as older:
+                    known = _instants(older, events) | known
+        return known
 
     def _remember(
         self, connection: sqlite3.Connection, events: Sequence[Accepted], first: int
@@ -210,13 +300,27 @@ class Log:
         connection.executemany("INSERT INTO ids VALUES (?, ?)", ids)
 
     def _check_room(self) -> None:
-        if self._db.bytes_on_disk() >= self._max_disk:
+        if self.bytes_on_disk() >= self._max_disk:
             raise StorageUnavailable("the log has reached max_disk")
 
 
-def _head(connection: sqlite3.Connection, partition: int) -> int:
-    query = "SELECT max(offset) + 1 FROM events WHERE partition = ?"
-    return connection.execute(query, (partition,)).fetchone()[0] or 0
+def _instants(
+    connection: sqlite3.Connection, events: Sequence[Accepted]
+) -> dict[tuple[str, str], int]:
+    """When the newest event with the id of each was received, by source and id; only
+    of those that are in this segment."""
+    hashes = [id_hash(event.message_id) for event in events]
+    # In the index's order. Most ids are new, so one query rules most of them out.
+    values = (codec.dumps(sorted(hashes)),)
+    known = {value for (value,) in connection.execute(KNOWN_HASHES, values)}
+    found = {}
+    for hash_, event in zip(hashes, events, strict=True):
+        if hash_ in known:
+            key = (event.source, event.message_id)
+            row = connection.execute(NEWEST_INSTANT, (hash_, *key)).fetchone()
+            if row:
+                found[key] = row[0]
+    return found
 
 
 def id_hash(message_id: str) -> int:

@@ -9,11 +9,45 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from router.errors import StorageUnavailable
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[int]:
+    """The handle of a file, while nobody else has it, in this process or another: the
+    lock is the open file's, and each opens it anew. Raises OSError."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+    finally:
+        os.close(file)
+
+
+class FileLock:
+    """`locked`, for a thread that may have it already."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._mine = threading.local()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Holds off everybody else; raises OSError."""
+        if getattr(self._mine, "is_held", False):
+            yield
+            return
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locked(self._path):
+            self._mine.is_held = True
+            try:
+                yield
+            finally:
+                self._mine.is_held = False
 
 
 class Held:
@@ -29,37 +63,26 @@ class Held:
 class Database:
     """A SQLite file: a connection for each thread, and one write at a time.
 
-    Opens lazily, so that a process may fork before it is used. durable: whether a
-    commit waits for the disk; without it a commit survives the death of a process,
-    and a power cut may undo the last ones, newest first.
-
-    steps: SQL that makes the schema, a string for each format there ever was; a file
-    of an older one is brought forward when it is opened, as a whole or not at all.
-    functions: what the steps use beside SQLite's own, of one argument each.
+    Opens lazily, so that a process may fork before it is used. A commit does not wait
+    for the disk: it survives the death of a process, and a power cut may undo the last
+    ones, newest first. steps: see `connect`.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        steps: Sequence[str],
-        *,
-        durable: bool,
-        functions: Mapping[str, Callable[[Any], Any]] | None = None,
-    ) -> None:
+    def __init__(self, path: Path, steps: Sequence[str]) -> None:
         self.path = path
         self._steps = steps
-        self._functions = functions or {}
-        self._synchronous = "FULL" if durable else "NORMAL"
+        self._lock = FileLock(path.with_suffix(".lock"))
         self._threads = threading.local()
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """This thread's connection; raises StorageUnavailable for what fails in it."""
-        try:
-            yield self._connection()
-        except (sqlite3.Error, OSError) as error:
-            self.close()
-            raise StorageUnavailable(f"{self.path.name}: {error}") from error
+        with naming(self.path):
+            try:
+                yield self._connection()
+            except (sqlite3.Error, OSError):
+                self.close()
+                raise
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -67,16 +90,8 @@ class Database:
 
         Raises StorageUnavailable when it could not be committed.
         """
-        with self.read() as connection, self._alone():
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                # A commit that failed may have undone the transaction already.
-                with suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
-                raise
+        with self.read() as connection, self._lock.held(), transaction(connection):
+            yield connection
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """What a query finds."""
@@ -95,66 +110,103 @@ class Database:
         if held is not None:
             held.connection.close()
 
-    def bytes_on_disk(self) -> int:
-        """The size of the database and of its write-ahead log."""
-        paths = [self.path, self.path.with_name(self.path.name + "-wal")]
-        return sum(os.path.getsize(path) for path in paths if os.path.exists(path))
+    def sync(self) -> None:
+        """What was committed is on the disk when this returns."""
+        with naming(self.path), suppress(FileNotFoundError):
+            # Only the write-ahead log: what is no longer in it SQLite has synced. And
+            # closing a handle of the database would drop SQLite's locks on it.
+            sync(self.path.with_name(self.path.name + "-wal"))
 
     def _connection(self) -> sqlite3.Connection:
         if not hasattr(self._threads, "held"):
-            self._threads.held = Held(self._open())
-        connection: sqlite3.Connection = self._threads.held.connection
-        return connection
-
-    def _open(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        connection = sqlite3.connect(
-            self.path, timeout=10.0, isolation_level=None, check_same_thread=False
-        )
-        try:
-            with self._alone():
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-                self._bring_forward(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _bring_forward(self, connection: sqlite3.Connection) -> None:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        known = len(self._steps)
-        if version > known:
-            raise sqlite3.DatabaseError(
-                f"written by a newer router (format {version}, known: {known})"
-            )
-        if version < known:
-            for name, function in self._functions.items():
-                connection.create_function(name, 1, function, deterministic=True)
-            steps = "".join(self._steps[version:])
-            connection.executescript(
-                f"BEGIN; {steps} PRAGMA user_version = {known}; COMMIT;"
-            )
-            _sync_directory(self.path.parent)
-
-    def _alone(self) -> AbstractContextManager[int]:
-        return locked(self.path.with_suffix(".lock"))
+            with self._lock.held():
+                connection = connect(self.path, self._steps, synchronous="NORMAL")
+            self._threads.held = Held(connection)
+        held: Held = self._threads.held
+        return held.connection
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[int]:
-    """The handle of a file, while nobody else has it, in this process or another: the
-    lock is the open file's, and each opens it anew. Raises OSError."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+def naming(path: Path) -> Iterator[None]:
+    """Raises StorageUnavailable, with the file's name, for what fails in it."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
-    finally:
-        os.close(file)
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise StorageUnavailable(f"{path.name}: {error}") from error
 
 
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Committed at the end, undone if anything is raised."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # A commit that failed may have undone the transaction already.
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+def connect(
+    path: Path,
+    steps: Sequence[str],
+    *,
+    synchronous: str,
+    functions: Mapping[str, Callable[[Any], Any]] | None = None,
+    mode: str = "rwc",
+) -> sqlite3.Connection:
+    """A connection for any thread, but one at a time; raises sqlite3.Error, OSError.
+
+    Whoever connects holds the lock of the database.
+
+    steps: SQL that makes the schema, a string for each format there ever was; a file
+    of an older one is brought forward, as a whole or not at all. functions: what the
+    steps use beside SQLite's own, of one argument each. mode: "rw" makes no new file.
+    """
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=10.0,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        _bring_forward(connection, path, steps, functions or {})
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _bring_forward(
+    connection: sqlite3.Connection,
+    path: Path,
+    steps: Sequence[str],
+    functions: Mapping[str, Callable[[Any], Any]],
+) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    known = len(steps)
+    if version > known:
+        raise sqlite3.DatabaseError(
+            f"written by a newer router (format {version}, known: {known})"
+        )
+    if version < known:
+        for name, function in functions.items():
+            connection.create_function(name, 1, function, deterministic=True)
+        script = "".join(steps[version:])
+        connection.executescript(
+            f"BEGIN; {script} PRAGMA user_version = {known}; COMMIT;"
+        )
+        sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """What was written to a file, or which files a directory has, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -25,6 +25,9 @@ from router.log import Log
 ROOT = Path(__file__).parent.parent
 PARTITIONS = 3
 PLENTY = 1 << 30
+# What Python tells of before it does it.
+# Source: https://docs.python.org/3/library/audit_events.html
+FILE_EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "sqlite3.connect")
 
 
 def start(*command: Any) -> "subprocess.Popen[bytes]":
@@ -127,6 +130,43 @@ def append_until_full(directory: str, limit: str) -> None:
     append(directory, "w", "0")
 
 
+def append_and_drop(directory: str, moments: str) -> None:
+    """Appends batches, each to a new segment, and drops all but one or two in between;
+    for each of the first moments of its work with files a process that dies then, with
+    a directory of its own. It writes to `said` what it appended, and before it drops,
+    -n: batches before n will no longer be there."""
+    for moment in range(int(moments)):
+        place = Path(directory, str(moment))
+        place.mkdir()
+        if os.fork() == 0:
+            os.dup2(os.open(place / "said", os.O_WRONLY | os.O_CREAT), 1)
+            die_at(moment, place)
+            append_until_dead(Log(place, PARTITIONS, PLENTY, segment=1))
+        _, status = os.wait()
+        assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+def append_until_dead(log: Log) -> None:
+    for number in count():
+        if number % 3 == 2:
+            acknowledge(-(number - 1))
+            log.drop(log.heads())
+        log.append(batch("w", number))
+        acknowledge(number)
+
+
+def die_at(moment: int, directory: Path) -> None:
+    """Kills this process when it is for the so-manieth time about to do something with
+    a file of that directory."""
+    left = count(moment, -1)
+
+    def hook(event: str, arguments: object) -> None:
+        if event in FILE_EVENTS and str(directory) in str(arguments) and not next(left):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
+
 def commit(directory: str, seed: str, limit: str) -> None:
     """Commits to every partition in turn, without end; killed beyond `limit` bytes."""
     ledger = Ledger(Path(directory))
@@ -156,7 +196,7 @@ def commit_while_full(directory: str) -> None:
         )
 
     for room in (0, 4000, 9000):
-        largest = max(os.path.getsize(file) for file in Path(directory).iterdir())
+        largest = max(os.path.getsize(file) for file in Path(directory).rglob("*"))
         limit_files(largest + room)
         while write():
             passed += 1
@@ -194,7 +234,7 @@ def fill(directory: str) -> None:
     numbers = count()
     write(next(numbers))
     for room in (0, 1, 24, 4000, 4120, 4500, 9000, 13_000):
-        largest = max(os.path.getsize(file) for file in Path(directory).iterdir())
+        largest = max(os.path.getsize(file) for file in Path(directory).rglob("*"))
         limit_files(largest + room)
         full = len(refused) + 1
         while len(refused) < full:
@@ -212,7 +252,7 @@ def write_again_when_full(directory: str) -> None:
     numbers = count(4, 5)
     log.append(batch("w", next(numbers)))
     for room in (0, 1, 24, 4000, 4120, 4500, 9000, 13_000):
-        largest = max(os.path.getsize(file) for file in Path(directory).iterdir())
+        largest = max(os.path.getsize(file) for file in Path(directory).rglob("*"))
         limit_files(largest + room)
         number = next(numbers)
         while tries(partial(log.append, batch("w", number))):
@@ -237,7 +277,7 @@ def write_protect(directory: str) -> None:
     for number, mode in enumerate((0o600, 0o400, 0o600)):
         if number:
             log.close()
-            for file in Path(directory).glob("log.db*"):
+            for file in Path(directory).glob("log/*"):
                 file.chmod(mode)
         said.append(tries(partial(log.append, batch("w", number))))
     print(json.dumps(said))
@@ -279,6 +319,7 @@ PROGRAMS: Sequence[Callable[..., None]] = (
     append_some,
     append_and_count,
     append_until_full,
+    append_and_drop,
     commit,
     commit_while_full,
     probe,

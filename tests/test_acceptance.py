@@ -260,7 +260,7 @@ def test_where_unknown_keys_are_accepted_their_events_are_dropped(
     assert acceptance.accept(batch, Caller()) == {"success": True}
     assert acceptance.accept(b"{}", Caller(key), "track") == {"success": True}
     assert counts == [(*counted, 2), (*counted, 1)]
-    assert not (tmp_path / "log.db").exists()
+    assert not (tmp_path / "log").exists()
     missing = (400, "missing_write_key")
     assert refusal(acceptance.accept, b"{}", Caller(), "track")[:2] == missing
 

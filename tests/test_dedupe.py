@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import struct
@@ -49,13 +50,14 @@ class TheLogRemembersLikeADict(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.directory = next(DIRECTORIES)
-        self.logs = [self.opened(), self.opened()]
+        # In the second log each append begins a new segment.
+        self.logs = [self.opened(PLENTY), self.opened(1)]
         self.now = NOON
         self.taken: dict[tuple[str, str], int] = {}
         self.all: list[tuple[str, str, int]] = []
 
-    def opened(self) -> Log:
-        return Log(self.directory, PARTITIONS, PLENTY, WINDOW / 1000)
+    def opened(self, segment: int) -> Log:
+        return Log(self.directory, PARTITIONS, PLENTY, WINDOW / 1000, segment=segment)
 
     @rule(
         which=st.integers(0, 1),
@@ -84,7 +86,7 @@ class TheLogRemembersLikeADict(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1))
     def restart(self, which: int) -> None:
         self.logs[which].close()
-        self.logs[which] = self.opened()
+        self.logs[which] = self.opened((PLENTY, 1)[which])
 
     @rule(number=st.integers(0, len(IDS) - 1))
     def find(self, number: int) -> None:
@@ -135,7 +137,7 @@ def test_the_first_of_a_request_wins(log: Log) -> None:
 
 def test_ids_with_the_same_hash_are_told_apart(log: Log) -> None:
     log.append([sent("m")])
-    database = sqlite3.connect(log.path)
+    database = sqlite3.connect(log.directory / "00000001.db")
     with database:
         database.execute("UPDATE ids SET hash = ?", (id_hash("n"),))
     database.close()
@@ -199,7 +201,7 @@ PRAGMA user_version = 1;
 @pytest.fixture
 def old(tmp_path: Path, log: Log) -> Log:
     """A log as the first version of the router made it, with 20,000 events."""
-    database = sqlite3.connect(log.path)
+    database = sqlite3.connect(tmp_path / "log.db")
     database.executescript(FORMAT_1)
     rows = [(n % 3, n // 3, "web", f"m{n}", NOON, b"x" * 300) for n in range(20_000)]
     names = "partition, offset, source, message_id, received_at, body"
@@ -218,9 +220,38 @@ def test_a_log_of_the_first_format_is_brought_forward(old: Log) -> None:
     assert (record.partition, record.offset) == (1, 6666)
     assert sum(old.heads().values()) == 20_001
     assert old.settle_partitions() == 3
-    database = sqlite3.connect(old.path)
-    assert database.execute("PRAGMA user_version").fetchone() == (2,)
+    old.close()
+    assert version(old.directory / "00000001.db") == 3
+
+
+def test_a_log_of_one_file_that_was_killed_is_taken_over_with_its_last_commits(
+    tmp_path: Path, old: Log
+) -> None:
+    keeps = sqlite3.connect(tmp_path / "log.db", isolation_level=None)
+    keeps.execute(
+        "INSERT INTO events VALUES (NULL, 0, 6667, 'web', 'last', ?, x'')", (NOON,)
+    )
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    for file in tmp_path.glob("log.db*"):
+        shutil.copy(file, killed)
+    assert (killed / "log.db-wal").stat().st_size
+    with pytest.raises(StorageUnavailable, match=r"log\.db: database is locked"):
+        old.append([sent("while an older version runs")])
+    keeps.close()
+    assert old.append([sent("last"), sent("m0")]).duplicates == 2
+    taken_over = Log(killed, PARTITIONS, PLENTY)
+    record = taken_over.find("last")
+    assert record is not None
+    assert (record.offset, taken_over.heads()[0]) == (6667, 6668)
+    taken_over.close()
+
+
+def version(file: Path) -> int:
+    database = sqlite3.connect(file)
+    (found,) = database.execute("PRAGMA user_version").fetchone()
     database.close()
+    return int(found)
 
 
 @pytest.mark.parametrize("room", [1, 40_000, 200_000, 350_000])
@@ -230,19 +261,18 @@ def test_a_crash_while_it_is_brought_forward_undoes_all_of_that(
     with model.start("open_until_full", tmp_path, room) as child:
         child.communicate(timeout=60)
     assert child.returncode == -signal.SIGXFSZ
-    database = sqlite3.connect(old.path)
-    assert database.execute("PRAGMA user_version").fetchone() == (1,)
-    database.close()
+    (file,) = [*tmp_path.glob("log.db"), *tmp_path.glob("log/*.db")]
+    assert version(file) == 1
     assert old.append([sent("m7", at=NOON + 1)]).duplicates == 1
 
 
 def test_a_log_of_a_newer_router_is_refused_and_left_alone(log: Log) -> None:
     log.append([sent("m")])
-    database = sqlite3.connect(log.path)
-    database.execute("PRAGMA user_version = 3")
+    database = sqlite3.connect(log.directory / "00000001.db")
+    database.execute("PRAGMA user_version = 4")
     log.close()
     with pytest.raises(
-        StorageUnavailable, match=r"newer router \(format 3, known: 2\)"
+        StorageUnavailable, match=r"newer router \(format 4, known: 3\)"
     ):
         log.append([sent("n")])
     assert database.execute("SELECT count(*) FROM events").fetchone() == (1,)
@@ -327,12 +357,12 @@ def test_2500_events_and_512_kib_are_one_transaction(router: Router) -> None:
     body = json.dumps({"batch": events}).encode()
     assert 500_000 < len(body) < 524_288
     with router.running():
-        before = commits(router.data / "log.db-wal")
+        before = commits(router.data / "log" / "00000001.db-wal")
         answer = requests.post(
             f"{router.url}/v1/batch",
             data=body.ljust(524_288), auth=("key", ""), timeout=30,
         )  # fmt: skip
-        after = commits(router.data / "log.db-wal")
+        after = commits(router.data / "log" / "00000001.db-wal")
     assert (answer.status_code, answer.json()) == (200, {"success": True})
     assert len(after) == len(before) + 1
     assert after[: len(before)] == before

@@ -28,15 +28,16 @@ def log(tmp_path):
 
 
 def everything(log):
-    """For each partition all its records, read in one go."""
+    """For each partition all its records that are kept, read in one go."""
     return {n: log.read(n, 0, 1_000_000, PLENTY) for n in range(log.partitions)}
 
 
 def ids(log):
-    """The id of every record, and that offsets have no gaps."""
-    found = []
-    for records in everything(log).values():
-        assert [r.offset for r in records] == list(range(len(records)))
+    """The id of every record that is kept, and that offsets have no gaps."""
+    found, starts, heads = [], log.starts(), log.heads()
+    for partition, records in everything(log).items():
+        expected = range(starts[partition], heads[partition])
+        assert [r.offset for r in records] == list(expected)
         found += [r.message_id for r in records]
     return found
 
@@ -74,10 +75,15 @@ class TheLogIsLikeLists(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.directory = next(DIRECTORIES)
-        self.logs = [Log(self.directory, PARTITIONS, PLENTY)]
+        self.logs = [self.opened()]
         self.lists = {n: [] for n in range(PARTITIONS)}
+        self.starts = dict.fromkeys(range(PARTITIONS), 0)
         self.homes = {}
         self.number = 0
+
+    def opened(self):
+        # Now and then an append begins a new segment.
+        return Log(self.directory, PARTITIONS, PLENTY, segment=90_000)
 
     @rule(users=st.lists(st.sampled_from(USERS), max_size=8))
     def append(self, users):
@@ -100,8 +106,9 @@ class TheLogIsLikeLists(RuleBasedStateMachine):
     )
     def read(self, partition, offset, limit, max_bytes):
         expected, size = [], 0
+        offset_of_first = max(offset, self.starts[partition])
         for place, event in enumerate(self.lists[partition]):
-            if place >= offset and len(expected) < limit and size < max_bytes:
+            if place >= offset_of_first and len(expected) < limit and size < max_bytes:
                 expected.append((place, event.message_id, event.body))
                 size += len(event.body)
         records = self.log.read(partition, offset, limit, max_bytes)
@@ -112,24 +119,46 @@ class TheLogIsLikeLists(RuleBasedStateMachine):
     @rule()
     def reopen(self):
         self.log.close()
-        self.logs.append(Log(self.directory, PARTITIONS, PLENTY))
+        self.logs.append(self.opened())
+
+    @rule()
+    def another_process_goes_on(self):
+        self.logs.append(self.opened())
+
+    @rule(in_time=st.booleans())
+    def expire(self, in_time):
+        before = SENT_WITH[1] + (0 if in_time else 1)
+        ends = self.log.expired(before)
+        assert not (in_time and ends)
+        if ends:
+            self.log.drop(ends)
+            assert self.log.starts() == ends
+            self.starts = ends
 
     @rule(number=st.integers(0, 100))
     def find(self, number):
         record = self.log.find(f"m{number}")
-        if not 0 < number <= self.number:
-            assert record is None
-        else:
-            assert (
-                self.lists[record.partition][record.offset].message_id == f"m{number}"
-            )
+        kept = {
+            event.message_id: (partition, place)
+            for partition, events in self.lists.items()
+            for place, event in enumerate(events)
+            if place >= self.starts[partition]
+        }
+        found = record and (record.partition, record.offset)
+        assert found == kept.get(f"m{number}")
 
     @invariant()
     def the_heads_are_the_lengths(self):
-        assert self.log.heads() == {n: len(all_) for n, all_ in self.lists.items()}
+        for log in self.logs:
+            assert log.heads() == {n: len(all_) for n, all_ in self.lists.items()}
+
+    @invariant()
+    def the_starts_are_where_the_oldest_are(self):
+        assert self.log.starts() == self.starts
 
     def teardown(self):
-        self.log.close()
+        for log in self.logs:
+            log.close()
 
 
 SENT_WITH = ("web", 1_700_000_000_000)
@@ -172,6 +201,36 @@ def test_a_crash_between_any_two_writes_loses_nothing_that_was_acknowledged(
     log.append([accepted("after:0:0")])
     assert "after:0:0" in ids(log)
     log.close()
+
+
+def test_a_crash_at_any_moment_of_a_change_of_segments_loses_nothing(tmp_path):
+    moments = 70
+    with model.start("append_and_drop", tmp_path, moments) as child:
+        child.communicate(timeout=100)
+    assert child.returncode == 0
+    reached = [check_dropped(tmp_path / str(moment)) for moment in range(moments)]
+    assert max(reached) > 3
+
+
+def check_dropped(directory):
+    acknowledged = model.numbers((directory / "said").read_bytes())
+    log = Log(directory, PARTITIONS, PLENTY)
+    kept = kept_batches(log)
+    dropped = -min([0, *acknowledged])
+    last = max([-1, *acknowledged])
+    assert kept >= set(range(dropped, last + 1))
+    assert max(kept, default=-1) <= last + 1
+    log.append([accepted("after:0:0")])
+    assert "after:0:0" in ids(log)
+    log.drop(log.heads())
+    log.close()
+    left = {file.name for file in log.directory.iterdir()}
+    assert len(left - {"new", "new-wal", "new-shm", "new-journal"}) == 1
+    return last
+
+
+def kept_batches(log):
+    return {int(one.split(":")[1]) for one in ids(log)}
 
 
 def test_kill_9_at_any_time_loses_nothing_that_was_acknowledged(tmp_path, log):
