@@ -29,6 +29,7 @@ from router.log import Log
 from router.metrics import Metrics
 from router.middleware import CORS, FOR_CLIENTS, Addresses
 from router.resources import BATCHES, Calls, Health, Ready, answer
+from router.retention import Retention
 from router.sources import Sources
 from router.wakeup import ring
 
@@ -62,8 +63,7 @@ def application_from_environment() -> WSGIApp:
         # A full disk must not keep a worker from coming back: it answers 503 until
         # there is room, and its lanes settle then.
         logger.error("starts without its disk: %s", error)
-    if config.router.deliver:
-        start_where_served(lambda: run_until_exit(config, shared))
+    start_where_served(lambda: run_until_exit(config, shared))
     return create_app(config, shared)
 
 
@@ -189,10 +189,15 @@ def start_where_served(start: Callable[[], None]) -> None:
 
 
 def run_until_exit(config: Config, shared: Surroundings) -> None:
-    """Starts lanes that stop in order when the process ends."""
-    lanes = Lanes(config.destinations.values(), shared, config.router.data_dir)
-    atexit.register(lanes.stop)
-    lanes.start()
+    """Starts the retention and the lanes; they stop in order when the process ends."""
+    settings = config.router
+    retention = Retention(shared, settings.data_dir, settings.retention)
+    atexit.register(retention.stop)
+    retention.start()
+    if settings.deliver:
+        lanes = Lanes(config.destinations.values(), shared, settings.data_dir)
+        atexit.register(lanes.stop)
+        lanes.start()
 
 
 def log_to_stderr() -> None:

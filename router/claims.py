@@ -1,4 +1,4 @@
-"""Which process runs a lane: the one that holds its file lock.
+"""Which process runs a lane, or the retention: the one that holds its file lock.
 
 The kernel drops the lock when the process dies, also by `kill -9`.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class Claim:
-    """The right to run one lane, until released or until this process ends."""
+    """The right to be the one that does it, until released or this process ends."""
 
     def __init__(self, handle: int) -> None:
         self._handle = handle
@@ -20,10 +20,14 @@ class Claim:
 
 def claim(data_dir: Path, destination: str, partition: int) -> Claim | None:
     """The claim on a lane, or None while another process (or thread) has it."""
+    return take(data_dir, f"{destination}.{partition}")
+
+
+def take(data_dir: Path, name: str) -> Claim | None:
+    """The claim of a name, or None while another process (or thread) has it."""
     directory = data_dir / "claims"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    name = directory / f"{destination}.{partition}"
-    handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = os.open(directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -103,10 +103,11 @@ def show_status(found: Sequence[Mapping[str, Any]]) -> None:
             click.echo(f"{name}: {_words(source['codes'])}")
     rows = [row for row in found if row["destination"] is not None]
     names = ("destination", "state", "accepted", "delivered", "skipped", "dead")
-    show([{name: _total(row[name]) for name in (*names, "pending")} for row in rows])
+    more = ("expired", "pending")
+    show([{name: _total(row[name]) for name in (*names, *more)} for row in rows])
     for row in rows:
         place = row["destination"]
-        for name in ("skipped", "dead"):
+        for name in ("skipped", "dead", "expired"):
             if row[name]:
                 click.echo(f"{place}: {name}: {_words(row[name])}")
         for hold in row["holds"]:

@@ -104,9 +104,16 @@ class Lanes:
 
 
 def register(destinations: Iterable[Destination], shared: Surroundings) -> None:
-    """Gives each new destination its place in the log: the end, or the beginning."""
-    heads = shared.log.heads()
+    """Gives each new destination its place in the log: the end, or the beginning.
+
+    First sees to it that the log does not end before where destinations are."""
+    if shared.log.go_on_from(shared.ledger.farthest()):
+        logger.error(
+            "the log ended before where destinations are: its newest events are lost "
+            "(a damaged file, or an older copy); it goes on from there"
+        )
+    heads, starts_of_log = shared.log.heads(), shared.log.starts()
     for destination in destinations:
         is_latest = destination.settings.start == "latest"
-        starts = heads if is_latest else dict.fromkeys(heads, 0)
+        starts = heads if is_latest else starts_of_log
         shared.ledger.register(destination.name, starts)

@@ -17,7 +17,7 @@ from router.claims import Claim
 from router.destination import DEAD, PLUGIN_ERROR, Delivery, Destination
 from router.errors import StorageUnavailable
 from router.gate import Gate, Stopped, Surroundings
-from router.ledger import DeadLetter, Fenced
+from router.ledger import EXPIRED, MISSING, DeadLetter, Fenced
 from router.sending import Sender
 from router.window import Batch, Window, windows
 
@@ -49,7 +49,9 @@ class Lane(threading.Thread):
         self._committing = threading.Lock()
         self._gate = Gate(destination.settings, partition, shared, self._stopping)
         streams = range(destination.settings.concurrency)
-        self._senders = [Sender(destination, self._gate, shared) for _ in streams]
+        self._senders = [
+            Sender(destination, self._gate, shared, self._check_place) for _ in streams
+        ]
 
     def wake(self) -> None:
         """Says that the partition has grown."""
@@ -79,7 +81,8 @@ class Lane(threading.Thread):
         except Stopped:
             return
         except Fenced as error:
-            logger.error("%s: another process runs this lane: %s", self.name, error)
+            # What is before its new place has expired, or is another process's.
+            logger.warning("%s: starts anew: %s", self.name, error)
             self._stopping.set()
         except StorageUnavailable as error:
             logger.error("%s: waits for the disk: %s", self.name, error)
@@ -94,12 +97,32 @@ class Lane(threading.Thread):
             for window in windows(*here):
                 if self._stopping.is_set():
                     return
+                self._pass_gap(window.deliveries[0].record.offset)
                 if self._must_stall(window.deliveries[0]):
                     self._gate.enter()
                     return
                 self._send(window)
             self._grown.wait(LOOK_EVERY)
             self._grown.clear()
+
+    def _pass_gap(self, offset: int) -> None:
+        """Counts what should be before that offset, and is not in the log."""
+        missing = offset - self._offset
+        if missing:
+            span, counts = (self._offset, offset), {(EXPIRED, MISSING): missing}
+            self._shared.ledger.commit(
+                self.destination.name, self.partition, span, counts
+            )
+            self._offset = offset
+            logger.error("%s: %d events are missing in the log", self.name, missing)
+
+    def _check_place(self) -> None:
+        """Raises Fenced if what the lane is at has expired while it waited."""
+        with self._committing:
+            name = self.destination.name
+            _, offset = self._shared.ledger.offsets(name)[self.partition]
+            if offset != self._offset:
+                raise Fenced(f"{name}: partition {self.partition} has moved on")
 
     def _must_stall(self, delivery: Delivery) -> bool:
         """A bug in a mapping costs its own event, but not every event."""

@@ -3,7 +3,7 @@
 A lane commits its offset, its counts and its dead letters in one transaction, so
 that at any instant, per destination and partition,
 
-    offset - start = delivered + skipped + dead
+    offset - start = delivered + skipped + dead + expired
 
 whatever process was killed when. The commits need not wait for the disk: after a
 power cut a lane repeats its last batches.
@@ -27,7 +27,7 @@ CREATE TABLE offsets (
 ) WITHOUT ROWID;
 CREATE TABLE counts (
     destination TEXT, partition INTEGER,
-    state TEXT, code TEXT,        -- delivered, skipped or dead, and why
+    state TEXT, code TEXT,        -- delivered, skipped, dead or expired, and why
     number INTEGER NOT NULL,
     PRIMARY KEY (destination, partition, state, code)
 ) WITHOUT ROWID;
@@ -58,6 +58,10 @@ CREATE TABLE arrivals (
 """
 
 ALL_PARTITIONS = -1
+
+# The state of what the log no longer had when the destination came to it, and codes of
+# it: older than the retention; lost, with a file of the log.
+EXPIRED, MISSING = "expired", "missing"
 
 Offsets = dict[int, tuple[int, int]]
 Counts = Counter[tuple[str, str]]
@@ -125,6 +129,15 @@ class Ledger:
             insert = "INSERT OR IGNORE INTO offsets VALUES (?, ?, ?, ?)"
             with self._db.write() as connection:
                 connection.executemany(insert, rows)
+
+    def farthest(self) -> dict[int, int]:
+        """For each partition how far the destination has come that is farthest."""
+        query = "SELECT partition, max(offset) FROM offsets GROUP BY partition"
+        return dict(self._db.rows(query))
+
+    def sync(self) -> None:
+        """What was committed survives a power cut, too, once this returns."""
+        self._db.sync()
 
     def destinations(self) -> list[str]:
         """Every destination that ever had offsets, by name."""

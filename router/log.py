@@ -240,6 +240,15 @@ class Log:
         )
         self._segments.drop(max(passed, default=0))
 
+    def go_on_from(self, offsets: Mapping[int, int]) -> bool:
+        """Sees to it that no event gets an offset before these; whether that needed
+        anything. It does where newest events were lost with their file."""
+        heads = self.heads()
+        ahead = {n: offset for n, offset in offsets.items() if offset > heads.get(n, 0)}
+        if ahead:
+            self._segments.begin(ahead)
+        return bool(ahead)
+
     def settle_partitions(self) -> int:
         """Fixes the number of partitions at the first call, and returns it.
 

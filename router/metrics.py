@@ -60,7 +60,7 @@ class Metrics(Collector):
     def _of_destinations(self) -> Iterable[Metric]:
         deliveries = CounterMetricFamily(
             "router_deliveries",
-            "Events that a destination is done with: delivered, skipped or dead.",
+            "Events a destination is done with: delivered, skipped, dead, expired.",
             labels=("destination", "state", "code"),
         )
         label = ["destination"]
@@ -78,7 +78,7 @@ class Metrics(Collector):
         for row in reports.statuses(self._config, self._shared):
             name = row["destination"]
             deliveries.add_metric((name, "delivered", ""), row["delivered"])
-            for state in ("skipped", "dead"):
+            for state in ("skipped", "dead", "expired"):
                 for code, number in row[state].items():
                     deliveries.add_metric((name, state, code), number)
             pending.add_metric([name], row["pending"])

@@ -57,7 +57,8 @@ def plugin_page(name: str, known: Mapping[str, Found]) -> dict[str, Any]:
 
 
 def balances(shared: Surroundings, destination: str) -> dict[str, Any]:
-    """One destination's account: accepted = delivered + skipped + dead + pending.
+    """One destination's account: accepted = delivered + skipped + dead + expired +
+    pending.
 
     `balanced` is false when what it passed is not what it has counted.
     """
@@ -75,6 +76,7 @@ def balances(shared: Surroundings, destination: str) -> dict[str, Any]:
         "delivered": sum(of("delivered").values()),
         "skipped": of("skipped"),
         "dead": of("dead"),
+        "expired": of("expired"),
         "pending": pending,
         "balanced": passed == sum(counts.values()),
     }

@@ -180,6 +180,8 @@ class Segments:
     def begin(self, starts: Mapping[int, int] | None = None) -> None:
         """Begins a new segment where the newest ends, or where starts says."""
         with naming(self.directory), self._lock.held():
+            if not self.all():
+                self._make(1, {}, [])
             newest = self.all()[-1]
             with newest.reading() as connection:
                 facts = connection.execute(FACT).fetchall()
@@ -235,6 +237,8 @@ class Segments:
                 else Segment(self._path(n), self._lock, self._connect)
                 for n in self._numbers()
             ]
+            if self._writer and self._writer[0] != found[-1].number:
+                self._stop_writing()
             next_ = self._path(found[-1].number + 1)
             self._seen = (found, str(found[0].path), str(next_))
             for segment in found:

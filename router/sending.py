@@ -19,14 +19,19 @@ class Sender:
     """One stream of a lane: a client of its own, one request at a time."""
 
     def __init__(
-        self, destination: Destination, gate: Gate, shared: Surroundings
+        self,
+        destination: Destination,
+        gate: Gate,
+        shared: Surroundings,
+        check_place: Callable[[], None],
     ) -> None:
         self._destination, self._gate, self._shared = destination, gate, shared
+        self._check_place = check_place
         self._client: Any = None
 
     def send(self, batch: Batch, settled: Callable[[], None]) -> None:
         """Settles every delivery of the batch, and calls settled each time that it has
-        settled some; raises Stopped."""
+        settled some; raises Stopped, and what check_place raises after a hold."""
         parts = [batch]
         while parts:
             part = parts.pop()
@@ -50,6 +55,8 @@ class Sender:
         """None once all were taken, or why they cannot be, which is for good."""
         while True:
             probed = self._gate.enter()
+            if probed:
+                self._check_place()
             began = time.monotonic()
             try:
                 if self._client is None:

@@ -83,14 +83,16 @@ class Window:
 def windows(
     log: Log, partition: int, offset: int, destination: Destination
 ) -> Iterator[Window]:
-    """Everything from an offset to the end of the partition, prepared."""
+    """Everything from an offset to the end of the partition, prepared. Where the log
+    has a gap a window ends."""
     window = Window(destination.settings)
     while page := log.read(partition, offset, PAGE_RECORDS, PAGE_BYTES):
         for delivery in map(destination.prepare, page):
-            if not window.takes(delivery):
+            is_next = delivery.record.offset == offset
+            offset = delivery.record.offset + 1
+            if (window.deliveries and not is_next) or not window.takes(delivery):
                 yield window
                 window = Window(destination.settings)
                 window.takes(delivery)
-        offset = page[-1].offset + 1
     if window.deliveries:
         yield window

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,8 +20,10 @@ from typing import Any
 
 from router.errors import StorageUnavailable
 from router.events import Accepted
+from router.gate import Surroundings
 from router.ledger import DeadLetter, Hold, Ledger
 from router.log import Log
+from router.retention import Retention
 
 ROOT = Path(__file__).parent.parent
 PARTITIONS = 3
@@ -153,6 +156,21 @@ def append_until_dead(log: Log) -> None:
             log.drop(log.heads())
         log.append(batch("w", number))
         acknowledge(number)
+
+
+def expire(directory: str, moments: str) -> None:
+    """Lets what is in a log expire, for each of the first moments in a process that
+    dies then, with a copy of the data directory; the last of them goes to the end."""
+    for moment in range(int(moments) + 1):
+        place = Path(directory, f"at{moment}")
+        shutil.copytree(Path(directory, "data"), place)
+        if os.fork() == 0:
+            if moment < int(moments):
+                die_at(moment, place)
+            shared = Surroundings(Log(place, PARTITIONS, PLENTY), Ledger(place))
+            Retention(shared, place, 0.0).look()
+            os._exit(0)
+        os.wait()
 
 
 def die_at(moment: int, directory: Path) -> None:
@@ -320,6 +338,7 @@ PROGRAMS: Sequence[Callable[..., None]] = (
     append_and_count,
     append_until_full,
     append_and_drop,
+    expire,
     commit,
     commit_while_full,
     probe,

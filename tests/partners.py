@@ -300,6 +300,7 @@ class Site:
         counts = self.ledger.counts(destination)
         letters = self.ledger.dead_letters(destination, limit=10_000)
         dead = sum(n for (state, _), n in counts.items() if state == "dead")
+        dead += counts["expired", "expired"]
         assert sum(counts.values()) == self.passed(destination)
         assert dead == len(letters)
 

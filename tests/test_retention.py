@@ -1,0 +1,279 @@
+"""Retention: what is old goes, and whoever had not had it is told of every event."""
+
+import gc
+import os
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import model
+import pytest
+from conftest import Router, eventually
+from model import PARTITIONS, PLENTY, accepted
+from partners import MISCONFIGURED, TAKEN, Partner, Site, event
+
+from router.claims import take
+from router.gate import Surroundings
+from router.ledger import Ledger
+from router.log import Log
+from router.retention import Retention
+from router.wakeup import ring
+
+NOON = 1_700_000_000
+DAY = 86400
+WEEK = 7 * DAY
+
+
+@pytest.fixture
+def partner() -> Partner:
+    return Partner()
+
+
+@pytest.fixture
+def site(tmp_path: Path, partner: Partner) -> Iterator[Site]:
+    with partner.served() as url:
+        made = Site(tmp_path, partner, url)
+        yield made
+        made.close()
+
+
+def accept(site: Site, user: str, numbers: range, at: int) -> list[str]:
+    """Appends a user's events that were received at an instant in seconds."""
+    events = [replace(event(user, number), received_at=at * 1000) for number in numbers]
+    ring(site.data, site.log.append(events).grown)
+    return [one.message_id for one in events]
+
+
+def look(site: Site, now: float) -> None:
+    shared = Surroundings(site.log, site.ledger, clock=lambda: now)
+    Retention(shared, site.data, WEEK).look()
+
+
+def register(site: Site, *names: str) -> None:
+    for name in names:
+        site.ledger.register(name, site.log.starts())
+
+
+def test_what_a_disabled_destination_waited_for_too_long_becomes_dead_letters(
+    site: Site, partner: Partner
+) -> None:
+    site.configure("shop", "mail")
+    site.log.settle_partitions()
+    register(site, "shop")
+    old = accept(site, "ada", range(30), NOON) + accept(site, "eve", range(7), NOON)
+    register(site, "mail")
+    new = accept(site, "ada", range(30, 40), NOON + DAY)
+    before = site.log.bytes_on_disk()
+    look(site, NOON + WEEK)
+    assert sum(site.log.starts().values()) == 0
+    look(site, NOON + WEEK + 2)
+    assert sum(site.log.starts().values()) == 37
+    assert site.log.bytes_on_disk() < before
+    letters = site.ledger.dead_letters("shop", limit=100)
+    assert {(one.code, one.attempts) for one in letters} == {("expired", 0)}
+    assert sorted(one.message_id for one in letters) == sorted(old)
+    assert site.ledger.counts("shop") == {("expired", "expired"): 37}
+    with site.delivering():
+        eventually(lambda: site.is_done("shop") and site.is_done("mail"))
+    assert partner.taken("shop") == partner.taken("mail") == new
+    for name in ("shop", "mail"):
+        site.check_ledger(name)
+
+
+def test_what_is_old_goes_though_no_event_follows(site: Site) -> None:
+    site.configure()
+    accept(site, "ada", range(30), NOON)
+    look(site, NOON + WEEK + 2)
+    assert site.log.starts() == site.log.heads()
+    assert sum(site.log.heads().values()) == 30
+    assert len(list(site.log.directory.glob("*.db"))) == 1
+    accept(site, "ada", range(30, 31), NOON + WEEK + 3)
+    look(site, NOON + WEEK + 4)
+    assert sum(site.log.starts().values()) == 30
+
+
+def test_a_lane_that_waited_too_long_goes_on_with_what_is_left_and_sends_nothing_old(
+    site: Site, partner: Partner
+) -> None:
+    site.configure(partitions=1, batch_events=5, timeout="1s")
+    partner.script = lambda request: MISCONFIGURED
+    accept(site, "ada", range(30), NOON)
+    new = accept(site, "ada", range(30, 40), NOON + DAY)
+    with site.delivering():
+        eventually(site.hold)
+        look(site, NOON + WEEK + 2)
+        partner.script = lambda request: TAKEN
+        site.ledger.probe_now("shop", ("misconfigured",))
+        eventually(site.is_done)
+    assert partner.taken() == new
+    assert site.ledger.counts("shop")["expired", "expired"] == 30
+    site.check_ledger()
+
+
+def test_one_process_at_a_time_does_it(site: Site) -> None:
+    site.configure()
+    accept(site, "ada", range(30), NOON)
+    other = take(site.data, "retention")
+    assert other is not None
+    look(site, NOON + WEEK + 2)
+    assert sum(site.log.starts().values()) == 0
+    other.release()
+    look(site, NOON + WEEK + 2)
+    assert sum(site.log.starts().values()) == 30
+
+
+def test_a_crash_at_any_moment_of_it_leaves_every_event_accounted_for(
+    tmp_path: Path,
+) -> None:
+    data, moments = tmp_path / "data", 40
+    log, ledger = Log(data, PARTITIONS, PLENTY, segment=1), Ledger(data)
+    log.settle_partitions()
+    for name in ("shop", "mail"):
+        ledger.register(name, dict.fromkeys(range(PARTITIONS), 0))
+    for number in range(3):
+        log.append(model.batch("w", 4 + 5 * number))
+    log.close()
+    ledger.close()
+    with model.start("expire", tmp_path, moments) as child:
+        child.communicate(timeout=100)
+    left = [check_expired(tmp_path / f"at{moment}") for moment in range(moments + 1)]
+    # The first has done nothing and the last all; between them it went step by step.
+    assert (left[0], left[-1]) == (30, 0)
+    assert len(set(left)) > 5
+
+
+def check_expired(data: Path) -> int:
+    """That all adds up at once and after another look; how much was left to do."""
+    log, ledger = Log(data, PARTITIONS, PLENTY), Ledger(data)
+    starts, left = log.starts(), 0
+    for name in ("shop", "mail"):
+        offsets, counts = ledger.balance(name)
+        assert all(offsets[n][1] >= starts[n] for n in range(PARTITIONS))
+        passed = sum(offset for _, offset in offsets.values())
+        assert counts["expired", "expired"] == passed == counts.total()
+        left += 15 - passed
+    Retention(Surroundings(log, ledger), data, 0.0).look()
+    assert log.starts() == log.heads()
+    for name in ("shop", "mail"):
+        letters = ledger.dead_letters(name)
+        assert len({(one.partition, one.offset) for one in letters}) == 15
+        assert len(letters) == ledger.counts(name).total() == 15
+    log.close()
+    ledger.close()
+    return left
+
+
+def test_a_large_backlog_expires_in_little_memory(site: Site) -> None:
+    site.configure()
+    for _ in range(10):
+        site.log.append(
+            [accepted(f"m{n}:{_}", f"u{n}", size=1000) for n in range(2000)]
+        )
+    register(site, "shop")
+    gc.collect()
+    tracemalloc.start()
+    look(site, NOON + WEEK + 2)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert site.ledger.counts("shop").total() == 20_000
+    assert peak < 2_000_000
+
+
+def test_events_whose_file_is_gone_are_counted_as_missing(
+    site: Site, partner: Partner
+) -> None:
+    site.configure(partitions=1)
+    days = [
+        accept(site, "ada", range(5 * n, 5 * n + 5), NOON + n * DAY) for n in (0, 1, 2)
+    ]
+    site.close()
+    (site.log.directory / "00000002.db").unlink()
+    with site.delivering():
+        eventually(site.is_done)
+    assert partner.taken() == days[0] + days[2]
+    assert site.ledger.counts("shop")["expired", "missing"] == 5
+    site.check_ledger()
+
+
+def test_no_offset_is_used_again_when_the_newest_events_are_gone(
+    site: Site, partner: Partner, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.configure("shop", "mail", partitions=1)
+    old = accept(site, "ada", range(5), NOON)
+    register(site, "mail")
+    accept(site, "ada", range(5, 10), NOON + DAY)
+    site.ledger.register("shop", {0: 0})
+    site.ledger.commit("shop", 0, (0, 8), {("delivered", "delivered"): 8})
+    site.close()
+    (site.log.directory / "00000002.db").unlink()
+    with site.delivering():
+        new = accept(site, "ada", range(10, 15), NOON + DAY)
+        eventually(lambda: site.is_done("shop") and site.is_done("mail"))
+    assert "its newest events are lost" in caplog.text
+    assert site.log.heads() == {0: 13}
+    assert partner.taken("shop") == new
+    assert partner.taken("mail") == old + new
+    assert site.ledger.counts("mail")["expired", "missing"] == 3
+    for name in ("shop", "mail"):
+        site.check_ledger(name)
+
+
+CONF = """
+[router]
+data_dir = "{data}"
+retention = "4s"
+max_disk = "1MB"
+
+[sources.web]
+write_key = "key"
+
+[destinations.off]
+plugin = "jsonl"
+enabled = false
+
+[destinations.archive]
+plugin = "jsonl"
+"""
+
+
+def removed_but_open(router: Router) -> list[str]:
+    found = []
+    for pid in router.workers():
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                found.append(os.readlink(file))
+    return [one for one in found if "/log/" in one and one.endswith(" (deleted)")]
+
+
+def viewed(number: int) -> dict[str, Any]:
+    return {"type": "track", "event": "Viewed", "userId": f"u{number % 5}",
+            "messageId": f"m{number}", "properties": {"x": "x" * 4000}}  # fmt: skip
+
+
+def test_a_log_that_is_full_takes_events_again_when_old_ones_have_gone(
+    router: Router,
+) -> None:
+    router.configure(CONF.replace("enabled = false", ""))
+    with router.running():
+        pass
+    router.configure(CONF)
+    with router.running("--workers", "2"):
+        number = 0
+        while (answer := router.post("/v1/track", viewed(number))).ok:
+            number += 1
+            assert number < 500
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert int(answer.headers["Retry-After"]) > 0
+        eventually(lambda: router.post("/v1/track", viewed(number)).ok, 30, every=0.2)
+        eventually(lambda: router.row("ledger", "archive")["pending"] == 0)
+        off = router.row("ledger", "off")
+        archive = router.row("ledger", "archive")
+        # What a process has open keeps its space on the disk.
+        eventually(lambda: not removed_but_open(router))
+    assert archive["delivered"] == archive["accepted"] == number + 1
+    assert off["balanced"]
+    assert off["expired"]["expired"] + off["pending"] == number + 1
+    assert off["expired"]["expired"] > 0
