@@ -17,6 +17,7 @@ from rich.table import Table
 
 from router import codec, config, plugins, reports
 from router.app import at_log, check_partitions, log_to_stderr, settle
+from router.backup import back_up
 from router.config import Config
 from router.delivery import Lanes
 from router.errors import ConfigError, RouterError
@@ -255,6 +256,16 @@ def show_letter(letter_id: int, *, with_event: bool) -> Found:
     (letter,) = found
     more = {"event": letter.event} if with_event else {}
     return reports.letter(letter) | {"detail": letter.detail} | more, False
+
+
+@reports_on("backup")
+@click.argument("directory", type=click.Path(path_type=Path))
+def backup(directory: Path) -> Found:
+    """Copy the log and the ledger, of a running router too, to a new DIRECTORY."""
+    if directory.exists():
+        raise click.UsageError(f"{directory} exists; a backup makes a new directory")
+    size = back_up(_existing_log(config.load()), directory)
+    return {"directory": str(directory), "bytes": size}, False
 
 
 @main.command()

@@ -17,7 +17,7 @@ from typing import Any
 
 from router import codec
 from router.errors import RouterError
-from router.store import Database
+from router.store import Database, copy
 
 SCHEMA = """
 CREATE TABLE offsets (
@@ -138,6 +138,11 @@ class Ledger:
     def sync(self) -> None:
         """What was committed survives a power cut, too, once this returns."""
         self._db.sync()
+
+    def copy(self, directory: Path) -> None:
+        """Copies what is in it now to another data directory."""
+        with self._db.read() as connection:
+            copy(connection, directory / "ledger.db")
 
     def destinations(self) -> list[str]:
         """Every destination that ever had offsets, by name."""

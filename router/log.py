@@ -4,21 +4,23 @@ It has the semantics of a partitioned Kafka topic: append by key; read a partiti
 from an offset. Offsets count from 0 in each partition, without gaps.
 """
 
+import logging
 import sqlite3
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
-from hashlib import blake2b
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-from router import codec
+from router import codec, ids
 from router.errors import StorageUnavailable
 from router.events import Accepted
 from router.segments import SHARES_OF_SPACE, SHARES_OF_TIME, Segment, Segments, head
-from router.store import connect
+from router.store import connect, copy
+
+logger = logging.getLogger("router.log")
 
 SCHEMA = """
 CREATE TABLE events (
@@ -34,15 +36,6 @@ CREATE UNIQUE INDEX events_by_offset ON events (partition, offset);
 CREATE TABLE facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
 
-# Where the events with a message id are. Eight bytes stand for the id, as some clients'
-# are long; the event itself tells whether it is the one.
-IDS = """
-CREATE TABLE ids (
-    hash INTEGER, position INTEGER, PRIMARY KEY (hash, position)
-) WITHOUT ROWID;
-INSERT INTO ids SELECT id_hash(message_id), position FROM events ORDER BY 1, 2;
-"""
-
 # Where the segment begins; and an instant that none of its events was received after.
 SEGMENT = """
 CREATE TABLE starts (partition INTEGER PRIMARY KEY, offset INTEGER NOT NULL);
@@ -53,13 +46,6 @@ INSERT INTO facts
 COLUMNS = "partition, offset, source, message_id, received_at, body"
 INSERT_EVENT = f"INSERT INTO events (position, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
-KNOWN_HASHES = (
-    "SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM ids WHERE hash = value)"
-)
-NEWEST_INSTANT = (
-    "SELECT received_at FROM ids JOIN events USING (position) "
-    "WHERE hash = ? AND source = ? AND message_id = ? ORDER BY position DESC LIMIT 1"
-)
 # SQLite leaves out a write that changes nothing; so this writes once a second.
 NOTE_NEWEST = (
     "INSERT INTO facts VALUES ('newest', ?) ON CONFLICT DO UPDATE "
@@ -115,14 +101,15 @@ class Log:
         self.partitions = partitions
         self._max_disk = max_disk
         self._window = int(dedupe_window * 1000)
+        self._reported: set[str] = set()
         self._segments = Segments(
             data_dir,
             partitions,
             partial(
                 connect,
-                steps=(SCHEMA, IDS, SEGMENT),
+                steps=(SCHEMA, ids.SCHEMA, SEGMENT),
                 synchronous="FULL",
-                functions={"id_hash": id_hash},
+                functions={"id_hash": ids.id_hash},
             ),
             segment or max_disk // SHARES_OF_SPACE,
             retention * 1000 / SHARES_OF_TIME,
@@ -171,13 +158,18 @@ class Log:
         where = "WHERE partition = ? AND offset >= ? ORDER BY offset LIMIT ?"
         query = f"SELECT {COLUMNS} FROM events {where}"
         for segment in self._from(partition, offset):
-            with segment.reading() as connection:
-                values = (partition, offset, limit - len(records))
-                for row in connection.execute(query, values):
-                    records.append(Record(*row))
-                    size += len(row[-1])
-                    if size >= max_bytes:
-                        return records
+            try:
+                with segment.reading() as connection:
+                    values = (partition, offset, limit - len(records))
+                    for row in connection.execute(query, values):
+                        records.append(Record(*row))
+                        size += len(row[-1])
+                        if size >= max_bytes:
+                            return records
+            except StorageUnavailable:
+                if records:
+                    break
+                raise
             if len(records) == limit:
                 break
         return records
@@ -201,7 +193,7 @@ class Log:
         query = f"SELECT {COLUMNS} FROM ids JOIN events USING (position) {where}"
         for segment in reversed(self._segments.all()):
             with segment.reading() as connection:
-                values = (id_hash(message_id), message_id)
+                values = (ids.id_hash(message_id), message_id)
                 if row := connection.execute(query, values).fetchone():
                     return Record(*row)
         return None
@@ -249,6 +241,12 @@ class Log:
             self._segments.begin(ahead)
         return bool(ahead)
 
+    def copy(self, directory: Path) -> None:
+        """Copies what is in it now to another data directory, file by file."""
+        for segment in self._segments.all():
+            with segment.reading() as connection:
+                copy(connection, directory / "log" / segment.path.name)
+
     def settle_partitions(self) -> int:
         """Fixes the number of partitions at the first call, and returns it.
 
@@ -266,10 +264,12 @@ class Log:
     def _from(self, partition: int, offset: int) -> Sequence[Segment]:
         """The segments that may have records from an offset on."""
         segments = self._segments.all()
-        place = len(segments) - 1
-        while place > 0 and segments[place].starts.get(partition, 0) > offset:
-            place -= 1
-        return segments[max(place, 0) :]
+        for place in range(len(segments) - 1, 0, -1):
+            # One that is damaged is in the way only of who comes to it.
+            with suppress(StorageUnavailable):
+                if segments[place].starts.get(partition, 0) <= offset:
+                    return segments[place:]
+        return segments
 
     def _new(
         self, connection: sqlite3.Connection, events: Sequence[Accepted]
@@ -292,50 +292,31 @@ class Log:
         """When the newest event with the id of each was received, as far as that can
         matter; connection: to the newest segment."""
         since = min((event.received_at for event in events), default=0) - self._window
-        known = _instants(connection, events)
+        known = ids.instants(connection, events)
         for segment in reversed(self._segments.all()[:-1]):
-            if segment.newest_when_sealed > since:
-                with segment.reading() as older:
-                    known = _instants(older, events) | known
+            try:
+                if segment.newest_when_sealed > since:
+                    with segment.reading() as older:
+                        known = ids.instants(older, events) | known
+            except StorageUnavailable as error:
+                # Rather an event twice than none.
+                self._report(error)
         return known
+
+    def _report(self, error: StorageUnavailable) -> None:
+        if str(error) not in self._reported:
+            self._reported.add(str(error))
+            logger.error("what was sent before is not known from %s", error)
 
     def _remember(
         self, connection: sqlite3.Connection, events: Sequence[Accepted], first: int
     ) -> None:
         """Notes the ids of events, which are at the positions from first on."""
-        hashes = [id_hash(event.message_id) for event in events]
-        # In the table's order: so each of its pages is changed only once.
-        ids = sorted(zip(hashes, count(first), strict=False))
-        connection.executemany("INSERT INTO ids VALUES (?, ?)", ids)
+        ids.remember(connection, events, first)
 
     def _check_room(self) -> None:
         if self.bytes_on_disk() >= self._max_disk:
             raise StorageUnavailable("the log has reached max_disk")
-
-
-def _instants(
-    connection: sqlite3.Connection, events: Sequence[Accepted]
-) -> dict[tuple[str, str], int]:
-    """When the newest event with the id of each was received, by source and id; only
-    of those that are in this segment."""
-    hashes = [id_hash(event.message_id) for event in events]
-    # In the index's order. Most ids are new, so one query rules most of them out.
-    values = (codec.dumps(sorted(hashes)),)
-    known = {value for (value,) in connection.execute(KNOWN_HASHES, values)}
-    found = {}
-    for hash_, event in zip(hashes, events, strict=True):
-        if hash_ in known:
-            key = (event.source, event.message_id)
-            row = connection.execute(NEWEST_INSTANT, (hash_, *key)).fetchone()
-            if row:
-                found[key] = row[0]
-    return found
-
-
-def id_hash(message_id: str) -> int:
-    """The eight bytes that stand for a message id, as a signed number."""
-    digest = blake2b(message_id.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
 
 
 def _next_position(connection: sqlite3.Connection) -> int:

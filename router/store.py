@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +202,21 @@ def _bring_forward(
             f"BEGIN; {script} PRAGMA user_version = {known}; COMMIT;"
         )
         sync(path.parent)
+
+
+def copy(connection: sqlite3.Connection, path: Path) -> None:
+    """Copies a database as it is at one instant, while others write; path: a new file.
+
+    Raises sqlite3.Error, OSError; a page that cannot be read is an error.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path)) as target:
+        connection.backup(target)
+        (found,) = target.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(f"is damaged: {found}")
+    sync(path)
+    sync(path.parent)
 
 
 def sync(path: Path) -> None:

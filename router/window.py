@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from router.destination import PLUGIN_ERROR, Delivery, Destination
-from router.errors import Rejected
+from router.errors import Rejected, StorageUnavailable
 from router.events import user_key
 from router.log import Log
 from router.settings import DestinationSettings
@@ -84,15 +84,20 @@ def windows(
     log: Log, partition: int, offset: int, destination: Destination
 ) -> Iterator[Window]:
     """Everything from an offset to the end of the partition, prepared. Where the log
-    has a gap a window ends."""
+    has a gap, or cannot be read, a window ends."""
     window = Window(destination.settings)
-    while page := log.read(partition, offset, PAGE_RECORDS, PAGE_BYTES):
-        for delivery in map(destination.prepare, page):
-            is_next = delivery.record.offset == offset
-            offset = delivery.record.offset + 1
-            if (window.deliveries and not is_next) or not window.takes(delivery):
-                yield window
-                window = Window(destination.settings)
-                window.takes(delivery)
+    try:
+        while page := log.read(partition, offset, PAGE_RECORDS, PAGE_BYTES):
+            for delivery in map(destination.prepare, page):
+                is_next = delivery.record.offset == offset
+                offset = delivery.record.offset + 1
+                if (window.deliveries and not is_next) or not window.takes(delivery):
+                    yield window
+                    window = Window(destination.settings)
+                    window.takes(delivery)
+    except StorageUnavailable:
+        if window.deliveries:
+            yield window
+        raise
     if window.deliveries:
         yield window

@@ -115,6 +115,14 @@ def append(directory: str, writer: str, first: str) -> None:
         acknowledge(number)
 
 
+def append_small(directory: str, writer: str, first: str) -> None:
+    """Appends batches without end, each to a new segment."""
+    log = Log(Path(directory), PARTITIONS, PLENTY, segment=1)
+    for number in count(int(first)):
+        log.append(batch(writer, number))
+        acknowledge(number)
+
+
 def append_some(directory: str, writer: str, many: str) -> None:
     log = Log(Path(directory), PARTITIONS, PLENTY)
     for number in range(int(many)):
@@ -334,6 +342,7 @@ def mortal() -> None:
 
 PROGRAMS: Sequence[Callable[..., None]] = (
     append,
+    append_small,
     append_some,
     append_and_count,
     append_until_full,

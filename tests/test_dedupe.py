@@ -23,7 +23,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from model import PARTITIONS, PLENTY, accepted, batch
 
 from router.errors import StorageUnavailable
-from router.log import Log, id_hash
+from router.ids import id_hash
+from router.log import Log
 
 WINDOW = 86_400_000
 NOON = 1_700_000_000_000
