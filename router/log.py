@@ -254,6 +254,10 @@ class Log:
         existing log cannot change.
         """
         query = "SELECT value FROM facts WHERE name = 'partitions'"
+        for segment in self._segments.all()[-1:]:
+            with segment.reading() as reading:
+                if row := reading.execute(query).fetchone():
+                    return int(row[0])
         with self._segments.writing() as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO facts VALUES ('partitions', ?)",

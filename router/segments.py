@@ -178,15 +178,18 @@ class Segments:
                 yield connection
 
     def begin(self, starts: Mapping[int, int] | None = None) -> None:
-        """Begins a new segment where the newest ends, or where starts says."""
+        """Begins a new segment where the newest ends, or farther on, if starts says."""
         with naming(self.directory), self._lock.held():
             if not self.all():
                 self._make(1, {}, [])
             newest = self.all()[-1]
             with newest.reading() as connection:
                 facts = connection.execute(FACT).fetchall()
-            heads = newest.heads(self._partitions)
-            self._make(newest.number + 1, heads | dict(starts or {}), facts)
+            ends = newest.heads(self._partitions)
+            for partition, start in (starts or {}).items():
+                # There may be more by now than when the caller looked.
+                ends[partition] = max(start, ends.get(partition, 0))
+            self._make(newest.number + 1, ends, facts)
 
     def drop(self, keep: int) -> None:
         """Removes the segments before number keep, but never the newest; and what was

@@ -321,6 +321,14 @@ def test_a_backlog_is_read_in_pages_that_bound_the_memory(log):
     assert peak < 1_000_000
 
 
+def test_a_segment_begins_where_the_last_one_ends_by_now(log):
+    log.append([accepted(f"m{n}") for n in range(5)])
+    partition = log.partition_of("u")
+    log._segments.begin({partition: 3})
+    log.append([accepted("after")])
+    assert [one.offset for one in log.read(partition, 0, 10)] == [0, 1, 2, 3, 4, 5]
+
+
 def test_the_number_of_partitions_is_fixed_by_the_first(tmp_path, log):
     assert log.settle_partitions() == PARTITIONS
     other = Log(tmp_path, PARTITIONS + 1, PLENTY)
