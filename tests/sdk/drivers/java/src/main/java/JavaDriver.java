@@ -132,7 +132,7 @@ public class JavaDriver {
   /** One thread, as the client's own, whose tasks wait for less than 15 s and more. */
   static class Hasty extends ThreadPoolExecutor {
     private static final Backo QUICK =
-        Backo.builder().base(TimeUnit.MILLISECONDS, 300).factor(1).build();
+        Backo.builder().base(TimeUnit.MILLISECONDS, 2500).factor(1).build();
 
     Hasty() {
       super(1, 1, 0, TimeUnit.SECONDS, new LinkedBlockingQueue<>());
