@@ -16,6 +16,7 @@ import pluggy
 from router import codec
 from router.errors import Misconfigured, Outcome, Rejected
 from router.events import ALL
+from router.letters import DeadLetter, Retried
 from router.log import Record
 from router.requirements import Requirement, check
 from router.settings import DestinationSettings
@@ -41,6 +42,11 @@ class Delivery:
     problems: Sequence[str] = ()
     detail: str = ""
     attempts: int = 0
+
+    @property
+    def letter(self) -> DeadLetter | None:
+        """The dead letter that is tried again here, if it is one."""
+        return self.record.letter if isinstance(self.record, Retried) else None
 
     def settle(self, state: str, code: str, reason: str = "") -> None:
         """Says what became of it."""

@@ -2,6 +2,8 @@
 
     read a window of the log, prepared -> send what has a payload -> commit
 
+Letters that were put back to work go first, in the same way.
+
 A window holds what may be under way at once: a batch for each of the destination's
 `concurrency` streams. A user's events are all in one batch, in order, so that none
 overtakes another.
@@ -10,6 +12,8 @@ overtakes another.
 import logging
 import threading
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import takewhile
 
@@ -17,9 +21,11 @@ from router.claims import Claim
 from router.destination import DEAD, PLUGIN_ERROR, Delivery, Destination
 from router.errors import StorageUnavailable
 from router.gate import Gate, Stopped, Surroundings
-from router.ledger import EXPIRED, MISSING, DeadLetter, Fenced
+from router.ledger import Fenced
+from router.letters import EXPIRED, MISSING, DeadLetter
+from router.log import Record
 from router.sending import Sender
-from router.window import Batch, Window, windows
+from router.window import PAGE_BYTES, PAGE_RECORDS, Batch, Window, windows
 
 logger = logging.getLogger("router.delivery")
 
@@ -93,8 +99,9 @@ class Lane(threading.Thread):
 
     def _work(self) -> None:
         while not self._stopping.is_set():
-            here = (self._shared.log, self.partition, self._offset, self.destination)
-            for window in windows(*here):
+            self._retry_letters()
+            for window in windows(self._read_log, self.destination, self._offset):
+                self._retry_letters()
                 if self._stopping.is_set():
                     return
                 self._pass_gap(window.deliveries[0].record.offset)
@@ -123,6 +130,22 @@ class Lane(threading.Thread):
             _, offset = self._shared.ledger.offsets(name)[self.partition]
             if offset != self._offset:
                 raise Fenced(f"{name}: partition {self.partition} has moved on")
+
+    def _retry_letters(self) -> None:
+        """Sends what was put back to work, between two windows of the log, so that no
+        event of the same users is under way."""
+        for window in windows(self._read_letters, self.destination):
+            if self._stopping.is_set():
+                return
+            self._send(window)
+
+    def _read_log(self, offset: int) -> Sequence[Record]:
+        return self._shared.log.read(self.partition, offset, PAGE_RECORDS, PAGE_BYTES)
+
+    def _read_letters(self, offset: int) -> Sequence[Record]:
+        lane = (self.destination.name, self.partition)
+        letters = self._shared.ledger.letters
+        return letters.retrying(*lane, offset, PAGE_RECORDS, PAGE_BYTES)
 
     def _must_stall(self, delivery: Delivery) -> bool:
         """A bug in a mapping costs its own event, but not every event."""
@@ -163,17 +186,24 @@ class Lane(threading.Thread):
             settled = list(takewhile(lambda one: one.state, self._window))
             if not settled:
                 return
-            name, now = self.destination.name, int(self._shared.clock() * 1000)
-            span = (self._offset, settled[-1].record.offset + 1)
-            counts = Counter((str(one.state), one.code) for one in settled)
-            letters = [_letter(name, one, now) for one in settled if one.state == DEAD]
-            commit = partial(self._shared.ledger.commit, name, self.partition)
-            self._gate.until_stored(partial(commit, span, counts, letters))
-            self._offset = span[1]
+            now = int(self._shared.clock() * 1000)
+            self._gate.until_stored(partial(self._store, settled, now))
             del self._window[: len(settled)]
-        if letters:
-            codes = ", ".join(sorted({letter.code for letter in letters}))
-            logger.warning("%s: %d dead letters (%s)", self.name, len(letters), codes)
+        if dead := [one for one in settled if one.state == DEAD]:
+            codes = ", ".join(sorted({one.code for one in dead}))
+            logger.warning("%s: %d dead letters (%s)", self.name, len(dead), codes)
+
+    def _store(self, settled: Sequence[Delivery], now: int) -> None:
+        """Stores what became of events of the log, or of letters that were retried."""
+        name, ledger = self.destination.name, self._shared.ledger
+        if retried := [_again(one.letter, one, now) for one in settled if one.letter]:
+            ledger.letters.settle(retried, now)
+            return
+        end = settled[-1].record.offset + 1
+        counts = Counter((str(one.state), one.code) for one in settled)
+        dead = [_letter(name, one, now) for one in settled if one.state == DEAD]
+        ledger.commit(name, self.partition, (self._offset, end), counts, dead)
+        self._offset = end
 
 
 def _letter(destination: str, dead: Delivery, now: int) -> DeadLetter:
@@ -182,4 +212,16 @@ def _letter(destination: str, dead: Delivery, now: int) -> DeadLetter:
         destination, record.partition, record.offset, record.source,
         record.message_id, dead.code, dead.reason, dead.problems, dead.detail,
         dead.attempts, now, record.body,
+    )  # fmt: skip
+
+
+def _again(letter: DeadLetter, retried: Delivery, now: int) -> DeadLetter:
+    """The letter after it was tried again: dead again, or done with."""
+    is_dead = retried.state == DEAD
+    return replace(
+        letter,
+        state=str(retried.state), code=retried.code, reason=retried.reason,
+        problems=retried.problems, detail=retried.detail,
+        attempts=letter.attempts + retried.attempts,
+        died_at=now if is_dead else letter.died_at, closed_at=None if is_dead else now,
     )  # fmt: skip

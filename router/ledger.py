@@ -3,20 +3,21 @@
 A lane commits its offset, its counts and its dead letters in one transaction, so
 that at any instant, per destination and partition,
 
-    offset - start = delivered + skipped + dead + expired
+    offset - start = delivered + skipped + dead + expired + retrying
 
-whatever process was killed when. The commits need not wait for the disk: after a
-power cut a lane repeats its last batches.
+whatever process was killed when. Retrying are dead letters that were put back to work
+(letters.py). The commits need not wait for the disk: after a power cut a lane repeats
+its last batches.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
 
-from router import codec
 from router.errors import RouterError
+from router.letters import SCHEMA as RETRIES
+from router.letters import DeadLetter, Letters, add_counts, insert
 from router.store import Database, copy
 
 SCHEMA = """
@@ -59,40 +60,12 @@ CREATE TABLE arrivals (
 
 ALL_PARTITIONS = -1
 
-# The state of what the log no longer had when the destination came to it, and codes of
-# it: older than the retention; lost, with a file of the log.
-EXPIRED, MISSING = "expired", "missing"
-
 Offsets = dict[int, tuple[int, int]]
 Counts = Counter[tuple[str, str]]
 
 
 class Fenced(RouterError):
     """Another lane has moved the offset: this one must stop, and repeat nothing."""
-
-
-@dataclass(frozen=True)
-class DeadLetter:
-    """A delivery that was given up. died_at in milliseconds since the epoch."""
-
-    destination: str
-    partition: int
-    offset: int
-    source: str
-    message_id: str
-    code: str
-    reason: str
-    problems: Sequence[str]
-    detail: str
-    attempts: int
-    died_at: int
-    body: bytes
-    id: int | None = None
-
-    @property
-    def event(self) -> Any:
-        """The event that was not delivered."""
-        return codec.loads(self.body)
 
 
 @dataclass(frozen=True)
@@ -110,8 +83,6 @@ class Hold:
     probes: int = 0
 
 
-LETTER_COLUMNS = ", ".join(field.name for field in fields(DeadLetter))
-LETTER_MARKS = ", ".join("?" for _ in fields(DeadLetter))
 HOLD_COLUMNS = ", ".join(field.name for field in fields(Hold))
 
 
@@ -119,7 +90,10 @@ class Ledger:
     """The ledger in `data_dir/ledger.db`. All methods raise StorageUnavailable."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._db = Database(data_dir / "ledger.db", [SCHEMA, ARRIVALS])
+        steps = [SCHEMA, ARRIVALS, RETRIES]
+        self._db = Database(data_dir / "ledger.db", steps)
+        self.letters = Letters(self._db)
+        self.dead_letters = self.letters.find
         self.close = self._db.close
 
     def register(self, destination: str, starts: Mapping[int, int]) -> None:
@@ -176,15 +150,8 @@ class Ledger:
             )
             if moved.rowcount != 1:
                 raise Fenced(f"{destination}: partition {partition} has moved on")
-            connection.executemany(
-                "INSERT INTO counts VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT DO UPDATE SET number = number + excluded.number",
-                [(destination, partition, *key, n) for key, n in counts.items()],
-            )
-            connection.executemany(
-                f"INSERT INTO dead_letters ({LETTER_COLUMNS}) VALUES ({LETTER_MARKS})",
-                map(_to_row, letters),
-            )
+            add_counts(connection, destination, partition, counts)
+            insert(connection, letters)
 
     def counts(self, destination: str) -> Counts:
         """How many events by (state, code)."""
@@ -215,23 +182,6 @@ class Ledger:
         """How many events came in, by (source, code)."""
         rows = self._db.rows("SELECT source, code, number FROM arrivals ORDER BY 1, 2")
         return Counter({(source, code): number for source, code, number in rows})
-
-    def dead_letters(
-        self,
-        destination: str | None = None,
-        *,
-        letter_id: int | None = None,
-        message_id: str | None = None,
-        limit: int = 100,
-    ) -> list[DeadLetter]:
-        """Dead letters that match all that is given, newest first."""
-        given = {"destination": destination, "id": letter_id, "message_id": message_id}
-        wanted = {name: value for name, value in given.items() if value is not None}
-        where = " AND ".join(f"{name} = ?" for name in wanted) or "1"
-        letters = f"SELECT {LETTER_COLUMNS} FROM dead_letters"
-        query = f"{letters} WHERE {where} ORDER BY id DESC LIMIT ?"
-        rows = self._db.rows(query, *wanted.values(), limit)
-        return [_from_row(row) for row in rows]
 
     def hold(self, destination: str, hold: Hold) -> None:
         """Makes lanes wait until `hold.until`; a hold that is there keeps its since."""
@@ -271,13 +221,3 @@ class Ledger:
         where = "destination = ? AND partition = ? AND until = ifnull(?, until)"
         delete = f"DELETE FROM holds WHERE {where}"
         return self._db.execute(delete, destination, partition, until) == 1
-
-
-def _to_row(letter: DeadLetter) -> tuple[Any, ...]:
-    problems = codec.dumps(list(letter.problems)).decode()
-    return astuple(replace(letter, problems=problems))
-
-
-def _from_row(row: Sequence[Any]) -> DeadLetter:
-    letter = DeadLetter(*row)
-    return replace(letter, problems=codec.loads(str(letter.problems)))

@@ -9,7 +9,7 @@ import ujson
 from router.config import Config
 from router.events import TYPES
 from router.gate import REMEDIES, SERIOUS, Surroundings
-from router.ledger import DeadLetter
+from router.letters import DROPPED, EXPIRED, RETRYING, DeadLetter
 from router.plugins import Found, manager
 from router.timestamps import format_iso
 from router.wakeup import count_workers
@@ -60,24 +60,27 @@ def balances(shared: Surroundings, destination: str) -> dict[str, Any]:
     """One destination's account: accepted = delivered + skipped + dead + expired +
     pending.
 
-    `balanced` is false when what it passed is not what it has counted.
+    Dead letters that were put back to work are pending again. `balanced` is false when
+    what it passed is not what it has counted.
     """
     offsets, counts = shared.ledger.balance(destination)
     heads = shared.log.heads()
     passed = sum(offset - start for start, offset in offsets.values())
-    pending = sum(heads.get(n, offset) - offset for n, (_, offset) in offsets.items())
+    unread = sum(heads.get(n, offset) - offset for n, (_, offset) in offsets.items())
+    retrying = counts[RETRYING, RETRYING]
 
     def of(wanted: str) -> dict[str, int]:
-        return {c: n for (state, c), n in sorted(counts.items()) if state == wanted}
+        found = sorted(counts.items())
+        return {code: n for (state, code), n in found if state == wanted and n}
 
     return {
         "destination": destination,
-        "accepted": passed + pending,
+        "accepted": passed + unread,
         "delivered": sum(of("delivered").values()),
         "skipped": of("skipped"),
         "dead": of("dead"),
         "expired": of("expired"),
-        "pending": pending,
+        "pending": unread + retrying,
         "balanced": passed == sum(counts.values()),
     }
 
@@ -113,6 +116,7 @@ def letter(found: DeadLetter) -> dict[str, Any]:
         "problems": list(found.problems),
         "attempts": found.attempts,
         "diedAt": format_iso(found.died_at),
+        "state": found.state,
     }
 
 
@@ -138,8 +142,11 @@ def _status(config: Config, shared: Surroundings, name: str) -> dict[str, Any]:
     else:
         state = "held" if kinds & set(SERIOUS) else "retrying" if kinds else "running"
     oldest = _oldest_pending(shared, name)
-    return balances(shared, name) | {
+    balance = balances(shared, name)
+    dead, expired = balance["dead"], balance["expired"].get(EXPIRED, 0)
+    return balance | {
         "state": state,
+        "deadLetters": sum(dead.values()) - dead.get(DROPPED, 0) + expired,
         "oldestPendingSeconds": oldest,
         "holds": holds,
     }

@@ -12,7 +12,8 @@ from pathlib import Path
 from router.claims import take
 from router.errors import StorageUnavailable
 from router.gate import Surroundings
-from router.ledger import EXPIRED, MISSING, DeadLetter, Fenced
+from router.ledger import Fenced
+from router.letters import EXPIRED, MISSING, DeadLetter
 from router.log import Record
 from router.segments import SHARES_OF_TIME
 

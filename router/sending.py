@@ -76,7 +76,10 @@ class Sender:
                 return error
             except (Exception, SystemExit) as error:
                 name = type(error).__name__
-                if len(part.deliveries) > 1 or self._gate.tolerates_bug(name):
+                # A letter that fails again is kept: it drains nothing, and must not
+                # hold up the events of the log.
+                is_safe = len(part.deliveries) > 1 or part.deliveries[0].letter
+                if is_safe or self._gate.tolerates_bug(name):
                     return error
             else:
                 self._gate.opened(probed, time.monotonic() - began)
@@ -89,9 +92,12 @@ class Sender:
         part.attempts += 1
         if part.attempts == 1:
             part.since, part.taken = now, self._taken()
+        # A letter had its time before, and is kept: its lane need not wait so long.
+        is_letter = part.deliveries[0].letter is not None
+        patience = 0 if is_letter else self._destination.settings.give_up_after
         return (
             part.attempts >= self._shared.policy.give_up_attempts
-            and now - part.since >= self._destination.settings.give_up_after
+            and now - part.since >= patience
             and self._taken() > part.taken
         )
 

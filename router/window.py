@@ -1,20 +1,24 @@
 """A lane's way through the log, in windows: the deliveries that are under way at once.
+Through the letters that were put back to work it goes in the same way.
 
-However long the backlog, one page of the log and one window are in memory.
+However long the backlog, one page of it and one window are in memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from router.destination import PLUGIN_ERROR, Delivery, Destination
 from router.errors import Rejected, StorageUnavailable
 from router.events import user_key
-from router.log import Log
+from router.log import Record
 from router.settings import DestinationSettings
 
 PAGE_RECORDS = 1000
 PAGE_BYTES = 256 * 1024
+
+# A page of records from an offset on, in order; empty at the end.
+Read = Callable[[int], Sequence[Record]]
 
 
 @dataclass
@@ -80,18 +84,17 @@ class Window:
         return True
 
 
-def windows(
-    log: Log, partition: int, offset: int, destination: Destination
-) -> Iterator[Window]:
-    """Everything from an offset to the end of the partition, prepared. Where the log
-    has a gap, or cannot be read, a window ends."""
+def windows(read: Read, destination: Destination, offset: int = 0) -> Iterator[Window]:
+    """Everything from an offset to the end, prepared. Where the log has a gap, or
+    cannot be read, a window ends."""
     window = Window(destination.settings)
     try:
-        while page := log.read(partition, offset, PAGE_RECORDS, PAGE_BYTES):
+        while page := read(offset):
             for delivery in map(destination.prepare, page):
-                is_next = delivery.record.offset == offset
+                # Letters are far between.
+                is_gap = delivery.record.offset > offset and not delivery.letter
                 offset = delivery.record.offset + 1
-                if (window.deliveries and not is_next) or not window.takes(delivery):
+                if (window.deliveries and is_gap) or not window.takes(delivery):
                     yield window
                     window = Window(destination.settings)
                     window.takes(delivery)

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -208,6 +209,28 @@ def commit(directory: str, seed: str, limit: str) -> None:
         acknowledge(number)
 
 
+def work_the_queue(directory: str, seed: str, limit: str) -> None:
+    """Events die, are retried and dropped, without end; killed beyond `limit` bytes."""
+    ledger = Ledger(Path(directory))
+    ledger.register("shop", {0: 0})
+    draw = random.Random(seed)
+    die_beyond(int(limit))
+    for number in count():
+        span = (2 * number, 2 * number + 2)
+        dead = [letter(0, offset) for offset in range(*span)]
+        ledger.commit("shop", 0, span, {("dead", "rejected"): 2}, dead)
+        ids = [letter_id for letter_id, _ in ledger.letters.dead("shop")]
+        ledger.letters.put_back(draw.sample(ids, len(ids) // 2), number)
+        ledger.letters.drop(draw.sample(ids, len(ids) // 8), number, "no use")
+        tried = [
+            one.letter for one in ledger.letters.retrying("shop", 0, 0, 50, PLENTY)
+        ]
+        outcome = draw.choice(["dead", "delivered"])
+        after = [replace(one, state=outcome, code=outcome) for one in tried]
+        ledger.letters.settle(after, number)
+        acknowledge(number)
+
+
 def commit_while_full(directory: str) -> None:
     """Commits while the disk is full, and once it no longer is."""
     ledger = Ledger(Path(directory))
@@ -349,6 +372,7 @@ PROGRAMS: Sequence[Callable[..., None]] = (
     append_and_drop,
     expire,
     commit,
+    work_the_queue,
     commit_while_full,
     probe,
     fill,

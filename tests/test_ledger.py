@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from model import PARTITIONS, letter
 
-from router.ledger import DeadLetter, Fenced, Hold, Ledger
+from router.ledger import SCHEMA, DeadLetter, Fenced, Hold, Ledger
 
 STARTS = dict.fromkeys(range(PARTITIONS), 0)
 HELD = Hold("misconfigured", "wrong key", 1, 2.5)
@@ -114,7 +114,7 @@ DIRECTORIES = iter(())
 
 
 def without_id(one):
-    return DeadLetter(**vars(one) | {"id": None})
+    return DeadLetter(**vars(one) | {"id": None, "history": ()})
 
 
 def test_the_ledger_is_like_dicts(tmp_path_factory):
@@ -320,10 +320,9 @@ def test_a_ledger_whose_disk_is_full_refuses_a_commit_whole_and_recovers(tmp_pat
 
 
 def test_a_ledger_of_the_first_format_is_brought_forward(tmp_path, ledger):
-    ledger.register("shop", {0: 3})
-    ledger.close()
     database = sqlite3.connect(tmp_path / "ledger.db")
-    database.executescript("DROP TABLE arrivals; PRAGMA user_version = 1;")
+    row = "INSERT INTO offsets VALUES ('shop', 0, 3, 3);"
+    database.executescript(f"{SCHEMA} {row} PRAGMA user_version = 1;")
     database.close()
     ledger.count_arrivals({("web", "accepted"): 2})
     ledger.count_arrivals({("web", "accepted"): 3, ("", "invalid_json"): 1})

@@ -1,5 +1,7 @@
 """Windows of a real log: what may be under way at once."""
 
+from functools import partial
+
 import pytest
 from partners import Partner, Site
 
@@ -19,7 +21,8 @@ def read(site, offset=0, **keys):
     """The windows from an offset on, for a destination with these keys."""
     site.configure(partitions=1, **keys)
     destination = config.load(site.conf, {}).destinations["shop"]
-    return list(windows(site.log, 0, offset, destination))
+    page = partial(site.log.read, 0, limit=PAGE_RECORDS)
+    return list(windows(page, destination, offset))
 
 
 def batches(window):

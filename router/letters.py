@@ -1,0 +1,306 @@
+"""Dead letters: the deliveries that were given up, as a queue of work.
+
+    given up -> dead -----put back-----> retrying -> delivered or skipped
+                 ^ \\-drop-> dropped <-drop-/ |
+                 +-------- given up ---------+
+
+A letter that is given up again is the same letter, with one more line of history. Each
+step moves the letter and the ledger's counts in one transaction, so that the ledger
+adds up at any instant: a letter put back counts as `retrying`, which is pending.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from router import codec
+from router.log import Record
+from router.store import Database
+from router.timestamps import parse
+
+SCHEMA = """
+ALTER TABLE dead_letters ADD COLUMN state TEXT NOT NULL DEFAULT 'dead';
+ALTER TABLE dead_letters ADD COLUMN closed_at INTEGER;
+ALTER TABLE dead_letters ADD COLUMN history TEXT NOT NULL DEFAULT '[]'; -- a JSON list
+UPDATE dead_letters SET history = json_array(
+    json_object('at', died_at, 'state', state, 'code', code, 'reason', reason)
+);
+CREATE INDEX dead_letters_retrying ON dead_letters (destination, partition, offset)
+    WHERE state = 'retrying';
+CREATE INDEX dead_letters_closed ON dead_letters (closed_at)
+    WHERE closed_at IS NOT NULL;
+"""
+
+DEAD, RETRYING, DROPPED = "dead", "retrying", "dropped"
+OPEN = (DEAD, RETRYING)
+
+# The state of what the log no longer had when the destination came to it, and codes of
+# it: older than the retention; lost, with a file of the log.
+EXPIRED, MISSING = "expired", "missing"
+
+# A letter that a script retries all day keeps its first line and its last ones.
+LONGEST_HISTORY = 100
+# Milliseconds for which a letter is kept once it is delivered, skipped or dropped.
+KEPT_CLOSED = 7 * 24 * 3600 * 1000
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A delivery that was given up, and what became of it.
+
+    died_at, and closed_at when no more is to be done for it, in milliseconds since the
+    epoch. history: what befell it, in order: at, state, code and reason.
+    """
+
+    destination: str
+    partition: int
+    offset: int
+    source: str
+    message_id: str
+    code: str
+    reason: str
+    problems: Sequence[str]
+    detail: str
+    attempts: int
+    died_at: int
+    body: bytes
+    id: int | None = None
+    state: str = DEAD
+    closed_at: int | None = None
+    history: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def event(self) -> Any:
+        """The event that was not delivered."""
+        return codec.loads(self.body)
+
+    @property
+    def record(self) -> "Retried":
+        """Its event, for its lane to try again."""
+        place = (self.partition, self.offset, self.source, self.message_id)
+        said = parse(self.event.get("receivedAt"))
+        received_at = self.died_at if said is None else said
+        return Retried(*place, received_at, self.body, self)
+
+
+@dataclass(frozen=True)
+class Retried(Record):
+    """The event of a letter that was put back to work."""
+
+    letter: DeadLetter
+
+
+@dataclass(frozen=True)
+class Alike:
+    """How many open letters of a destination have one code and reason; newest: the id
+    of the last of them."""
+
+    destination: str
+    code: str
+    reason: str
+    count: int
+    first: int
+    last: int
+    newest: int
+
+
+COLUMNS = ", ".join(field.name for field in fields(DeadLetter))
+MARKS = ", ".join("?" for _ in fields(DeadLetter))
+LETTERS = f"SELECT {COLUMNS} FROM dead_letters"
+
+
+class Letters:
+    """The dead letters in the ledger's database. All methods raise
+    StorageUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def find(
+        self,
+        destination: str | None = None,
+        *,
+        letter_id: int | None = None,
+        message_id: str | None = None,
+        code: str | None = None,
+        state: str | None = None,
+        limit: int = 100,
+    ) -> list[DeadLetter]:
+        """Dead letters that match all that is given, newest first."""
+        where, values = _where(
+            destination=destination, id=letter_id, message_id=message_id, code=code,
+            state=state,
+        )  # fmt: skip
+        query = f"{LETTERS} WHERE {where} ORDER BY id DESC LIMIT ?"
+        return [_from_row(row) for row in self._db.rows(query, *values, limit)]
+
+    def alike(self, destination: str | None = None) -> list[Alike]:
+        """The dead letters that nobody has seen to, by destination, code and reason."""
+        where, values = _where(destination=destination, state=DEAD)
+        columns = "destination, code, reason"
+        numbers = "count(*), min(died_at), max(died_at), max(id)"
+        query = f"SELECT {columns}, {numbers} FROM dead_letters"
+        rows = self._db.rows(f"{query} WHERE {where} GROUP BY {columns}", *values)
+        return [Alike(*row) for row in rows]
+
+    def dead(
+        self, destination: str | None = None, code: str | None = None
+    ) -> list[tuple[int, str]]:
+        """Ids and reasons of dead letters, in the order of the log."""
+        where, values = _where(destination=destination, code=code, state=DEAD)
+        query = f"SELECT id, reason FROM dead_letters WHERE {where}"
+        ordered = f"{query} ORDER BY destination, partition, offset"
+        return [(n, reason) for n, reason in self._db.rows(ordered, *values)]
+
+    def put_back(
+        self, ids: Sequence[int], now: int, body: bytes | None = None
+    ) -> list[int]:
+        """Puts dead letters back to work; the ids of those that were dead.
+
+        now: in milliseconds. body: of the event that is to be sent instead.
+        """
+        said = "" if body is None else "with another event"
+        entry = {"at": now, "state": RETRYING, "code": RETRYING, "reason": said}
+        columns = {"state": RETRYING} | ({} if body is None else {"body": body})
+        return self._move(ids, (DEAD,), columns, entry)
+
+    def drop(self, ids: Sequence[int], now: int, note: str) -> list[int]:
+        """Closes letters that are dead or retrying, which are never sent then; the ids
+        of those that were."""
+        columns = {"state": DROPPED, "code": DROPPED, "reason": note}
+        entry = {"at": now, **columns}
+        return self._move(ids, OPEN, columns | {"closed_at": now}, entry)
+
+    def retrying(
+        self, destination: str, partition: int, offset: int, limit: int, max_bytes: int
+    ) -> list[Retried]:
+        """What a lane is to try again, from an offset on, in the order of the log: at
+        most `limit` events, and no more once their bodies reach `max_bytes`."""
+        records: list[Retried] = []
+        size = 0
+        place = "destination = ? AND partition = ? AND offset >= ?"
+        query = f"{LETTERS} WHERE {place} AND state = 'retrying'"
+        values = (destination, partition, offset, limit)
+        with self._db.read() as connection:
+            for row in connection.execute(f"{query} ORDER BY offset LIMIT ?", values):
+                records.append(_from_row(row).record)
+                size += len(records[-1].body)
+                if size >= max_bytes:
+                    break
+        return records
+
+    def settle(self, letters: Iterable[DeadLetter], now: int) -> None:
+        """What became of letters that were retrying: each as it is now.
+
+        One that was dropped meanwhile stays so.
+        """
+        with self._db.write() as connection:
+            for one in letters:
+                changing = ("state", "code", "reason", "detail", "attempts", "died_at")
+                columns = {name: getattr(one, name) for name in changing}
+                entry = {"at": now, **{name: columns[name] for name in changing[:3]}}
+                columns |= {"problems": _dumped(one.problems)}
+                columns |= {"closed_at": one.closed_at}
+                _move(connection, one.id, (RETRYING,), columns, entry)
+            _forget(connection, now)
+
+    def _move(
+        self,
+        ids: Sequence[int],
+        states: Sequence[str],
+        columns: Mapping[str, Any],
+        entry: Mapping[str, Any],
+    ) -> list[int]:
+        with self._db.write() as connection:
+            moved = [n for n in ids if _move(connection, n, states, columns, entry)]
+            _forget(connection, entry["at"])
+        return moved
+
+
+def insert(connection: sqlite3.Connection, letters: Iterable[DeadLetter]) -> None:
+    """Adds new letters, in the caller's transaction."""
+    rows = map(_to_row, letters)
+    connection.executemany(
+        f"INSERT INTO dead_letters ({COLUMNS}) VALUES ({MARKS})", rows
+    )
+
+
+def add_counts(
+    connection: sqlite3.Connection,
+    destination: str,
+    partition: int,
+    counts: Mapping[tuple[str, str], int],
+) -> None:
+    """Adds to how many events there are by (state, code), in the caller's
+    transaction."""
+    connection.executemany(
+        "INSERT INTO counts VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET number = number + excluded.number",
+        [(destination, partition, *key, n) for key, n in counts.items()],
+    )
+
+
+def _move(
+    connection: sqlite3.Connection,
+    letter_id: int | None,
+    states: Sequence[str],
+    columns: Mapping[str, Any],
+    entry: Mapping[str, Any],
+) -> bool:
+    """Gives a letter that is in one of these states its new columns, a line of history,
+    and its new place in the counts; whether it was."""
+    query = "SELECT destination, partition, state, code FROM dead_letters WHERE id = ?"
+    found = connection.execute(query, (letter_id,)).fetchone()
+    if found is None or found[2] not in states:
+        return False
+    sets = ", ".join(f"{name} = ?" for name in columns)
+    full = "json_array_length(history) >= ?"
+    rest = f"CASE WHEN {full} THEN json_remove(history, '$[1]') ELSE history END"
+    history = f"history = json_insert({rest}, '$[#]', json(?))"
+    connection.execute(
+        f"UPDATE dead_letters SET {sets}, {history} WHERE id = ?",
+        (*columns.values(), LONGEST_HISTORY, _dumped(entry), letter_id),
+    )
+    destination, partition, state, code = found
+    now = _account(columns["state"], columns.get("code", ""))
+    add_counts(connection, destination, partition, {_account(state, code): -1})
+    add_counts(connection, destination, partition, {now: 1})
+    return True
+
+
+def _account(state: str, code: str) -> tuple[str, str]:
+    """As what the ledger counts a letter."""
+    if state == DROPPED:
+        return DEAD, DROPPED
+    if state == RETRYING:
+        return RETRYING, RETRYING
+    return (EXPIRED, EXPIRED) if code == EXPIRED else (state, code)
+
+
+def _forget(connection: sqlite3.Connection, now: int) -> None:
+    """Removes letters that were closed long ago."""
+    delete = "DELETE FROM dead_letters WHERE closed_at < ?"
+    connection.execute(delete, (now - KEPT_CLOSED,))
+
+
+def _where(**wanted: Any) -> tuple[str, list[Any]]:
+    given = {name: value for name, value in wanted.items() if value is not None}
+    return " AND ".join(f"{name} = ?" for name in given) or "1", list(given.values())
+
+
+def _dumped(value: Any) -> str:
+    return codec.dumps(value).decode()
+
+
+def _to_row(letter: DeadLetter) -> tuple[Any, ...]:
+    names = ("state", "code", "reason")
+    born = {"at": letter.died_at, **{name: getattr(letter, name) for name in names}}
+    texts = {"problems": _dumped(list(letter.problems)), "history": _dumped([born])}
+    return tuple((vars(letter) | texts).values())
+
+
+def _from_row(row: Sequence[Any]) -> DeadLetter:
+    letter = DeadLetter(*row)
+    problems, history = map(codec.loads, (str(letter.problems), str(letter.history)))
+    return replace(letter, problems=problems, history=history)
