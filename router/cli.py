@@ -1,11 +1,10 @@
 """The `router` command. Each command reads conf.d, asks, and prints: a table for people
 or, with --json, data. It exits with 0; 1 when it found something; 2 for wrong use."""
 
-import functools
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,69 +12,26 @@ import click
 import requests
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from router import codec, config, plugins, reports
-from router.app import at_log, check_partitions, log_to_stderr, settle
+from router.app import at_log, log_to_stderr, settle
 from router.backup import back_up
-from router.config import Config
+from router.commands import (
+    ONLY_DESTINATION,
+    Found,
+    existing_log,
+    reports_on,
+    show,
+    words,
+)
+from router.commands import main as main
 from router.delivery import Lanes
-from router.errors import ConfigError, RouterError
+from router.errors import ConfigError
 from router.explain import explain as explain_event
 from router.explain import explain_file, read_events
-from router.gate import Surroundings
+from router.letter_commands import dead_letters
 
 SEND_EVENTS = 100
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-ONLY_DESTINATION = click.option("--destination", "-d", help="Only this one.")
-WORDS = {"True": "yes", "False": "no", "None": "-", "": "-"}
-
-# What a command found: data to print, and whether it is worth an exit status of 1.
-Found = tuple[Any, bool]
-
-
-class Commands(click.Group):
-    """Prints what the router raises on purpose, and exits with 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except RouterError as error:
-            raise click.ClickException(str(error)) from None
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="event-router")
-def main() -> None:
-    """Takes customer events in, and delivers them. `gunicorn router` runs it.
-
-    The configuration is in conf.d, or where ROUTER_CONF says.
-    """
-
-
-@main.group("dead-letters")
-def dead_letters() -> None:
-    """The deliveries that were given up."""
-
-
-def show(value: Any) -> None:
-    """Prints data for people: rows as a table, members a line each."""
-    if isinstance(value, list) and value and isinstance(value[0], Mapping):
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for name in value[0]:
-            table.add_column(name, overflow="fold")
-        for row in value:
-            table.add_row(*map(_words, row.values()))
-        Console(markup=False, highlight=False).print(table)
-    elif isinstance(value, Mapping):
-        for key, member in value.items():
-            if isinstance(member, list) and member:
-                click.echo(f"{key}:")
-                show(member)
-            else:
-                click.echo(f"{key}: {_words(member)}")
-    else:
-        click.echo("\n".join(f"  {one}" for one in value) or "none")
 
 
 def show_explained(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -101,7 +57,7 @@ def show_status(found: Sequence[Mapping[str, Any]]) -> None:
     for source in sources:
         if source["codes"]:
             name = source["source"] or "no source"
-            click.echo(f"{name}: {_words(source['codes'])}")
+            click.echo(f"{name}: {words(source['codes'])}")
     rows = [row for row in found if row["destination"] is not None]
     names = ("destination", "state", "accepted", "delivered", "skipped", "dead")
     more = ("expired", "pending")
@@ -110,7 +66,7 @@ def show_status(found: Sequence[Mapping[str, Any]]) -> None:
         place = row["destination"]
         for name in ("skipped", "dead", "expired"):
             if row[name]:
-                click.echo(f"{place}: {name}: {_words(row[name])}")
+                click.echo(f"{place}: {name}: {words(row[name])}")
         for hold in row["holds"]:
             lane = "" if hold["partition"] is None else f"/{hold['partition']}"
             click.echo(
@@ -118,30 +74,12 @@ def show_status(found: Sequence[Mapping[str, Any]]) -> None:
                 f"{hold['reason']}; tried again at {hold['nextProbe']}; "
                 f"remedy: {hold['remedy']}"
             )
+        if row["deadLetters"]:
+            command = f"router dead-letters list {place}"
+            click.echo(f"{place}: {row['deadLetters']} dead letters: {command}")
         if row["oldestPendingSeconds"]:
             seconds = row["oldestPendingSeconds"]
             click.echo(f"{place}: the oldest event waits for {seconds} s")
-
-
-def reports_on(
-    name: str, group: click.Group = main, show: Callable[[Any], None] = show
-) -> Callable[[Callable[..., Found]], Any]:
-    """Makes a function that finds something into a command that prints it."""
-
-    def decorate(find: Callable[..., Found]) -> Any:
-        @functools.wraps(find)
-        def command(*, as_json: bool, **options: Any) -> None:
-            data, found = find(**options)
-            if as_json:
-                click.echo(codec.dumps(data, indent=2).decode())
-            else:
-                show(data)
-            if found:
-                raise SystemExit(1)
-
-        return group.command(name)(JSON(command))
-
-    return decorate
 
 
 @reports_on("check")
@@ -188,7 +126,7 @@ def explain(what: str, destination: str | None, source: str | None) -> Found:
             sent = read_events(file.read())
         rows = explain_file(chosen, sent, source or next(iter(found.sources)))
     else:
-        shared = _existing_log(found)
+        shared = existing_log(found)
         record = shared.log.find(what)
         if record is None:
             raise click.ClickException(f"no file and no message id of the log: {what}")
@@ -222,7 +160,7 @@ def status() -> Found:
     """Show what came in, and how each destination is doing; exits with 1 when one is
     held."""
     found = config.load()
-    shared = _existing_log(found)
+    shared = existing_log(found)
     rows = reports.statuses(found, shared)
     is_held = any(row["state"] == "held" for row in rows)
     return rows + reports.sources(found, shared), is_held
@@ -231,31 +169,12 @@ def status() -> Found:
 @reports_on("ledger")
 def ledger() -> Found:
     """Show that every event is accounted for; exits with 1 when one is not."""
-    shared = _existing_log(config.load())
+    shared = existing_log(config.load())
     rows = [reports.balances(shared, name) for name in shared.ledger.destinations()]
     return rows, not all(row["balanced"] for row in rows)
 
 
-@reports_on("list", dead_letters)
-@ONLY_DESTINATION
-@click.option("--limit", default=100, show_default=True, help="How many, newest first.")
-def list_letters(destination: str | None, limit: int) -> Found:
-    """List them, newest first."""
-    found = _existing_log(config.load()).ledger.dead_letters(destination, limit=limit)
-    return [reports.letter(one) for one in found], False
-
-
-@reports_on("show", dead_letters)
-@click.argument("letter_id", type=int, metavar="ID")
-@click.option("--event", "with_event", is_flag=True, help="Show the event, too.")
-def show_letter(letter_id: int, *, with_event: bool) -> Found:
-    """Show one: what it lacks, and what the partner answered."""
-    found = _existing_log(config.load()).ledger.dead_letters(letter_id=letter_id)
-    if not found:
-        raise click.ClickException(f"there is no dead letter {letter_id}")
-    (letter,) = found
-    more = {"event": letter.event} if with_event else {}
-    return reports.letter(letter) | {"detail": letter.detail} | more, False
+main.add_command(dead_letters)
 
 
 @reports_on("backup")
@@ -264,7 +183,7 @@ def backup(directory: Path) -> Found:
     """Copy the log and the ledger, of a running router too, to a new DIRECTORY."""
     if directory.exists():
         raise click.UsageError(f"{directory} exists; a backup makes a new directory")
-    size = back_up(_existing_log(config.load()), directory)
+    size = back_up(existing_log(config.load()), directory)
     return {"directory": str(directory), "bytes": size}, False
 
 
@@ -284,18 +203,6 @@ def deliver() -> None:
     lanes.stop()
 
 
-def _existing_log(found: Config) -> Surroundings:
-    """The log, which no command but `deliver` makes; raises ConfigError."""
-    shared = at_log(found)
-    if not shared.log.exists():
-        raise click.ClickException(
-            f"there is no log at {shared.log.directory.resolve()}: has the router run "
-            "here? data_dir counts from the working directory"
-        )
-    check_partitions(found, shared)
-    return shared
-
-
 def _post(url: str, batch: Sequence[Any], key: str) -> Mapping[str, Any]:
     try:
         body = codec.dumps({"batch": batch})
@@ -312,11 +219,3 @@ def _post(url: str, batch: Sequence[Any], key: str) -> Mapping[str, Any]:
 
 def _total(value: Any) -> Any:
     return sum(value.values()) if isinstance(value, Mapping) else value
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {_words(item)}" for key, item in value.items()) or "-"
-    if isinstance(value, list):
-        return "; ".join(map(_words, value)) or "-"
-    return WORDS.get(str(value), str(value))

@@ -18,6 +18,7 @@ from router.destination import Delivery, Destination
 from router.errors import InvalidEvent, Unreadable
 from router.events import Arrival, accept, new_id
 from router.ledger import Ledger
+from router.letters import DEAD, DROPPED, RETRYING
 from router.log import Record
 from router.settings import DestinationSettings
 from router.timestamps import parse
@@ -26,6 +27,10 @@ from router.timestamps import parse
 Sent = tuple[Any, Mapping[str, Any]]
 
 MASK = "***"
+
+# Where an event stands by the state of its letter.
+STATES = {DEAD: "dead", RETRYING: "pending", DROPPED: "dropped"}
+
 # A secret shorter than this may stand in a body by chance.
 SHORTEST_IN_BODY = 8
 
@@ -73,7 +78,7 @@ def explain_file(
         try:
             event = accept(raw, source, Arrival(received_at, envelope=envelope), new_id)
         except InvalidEvent as error:
-            rows.append(_outcome(None, fields.get("messageId"), "refused", error))
+            rows.append(outcome_row(None, fields.get("messageId"), "refused", error))
         else:
             record = Record(0, 0, *event.columns())
             rows += [explain(destination, record) for destination in destinations]
@@ -88,7 +93,7 @@ def explain(
     delivery = destination.prepare(record)
     shown = {} if delivery.state else _rehearsed(destination, delivery)
     outcome = delivery.state or "deliver"
-    row = _outcome(destination.name, record.message_id, outcome, delivery) | shown
+    row = outcome_row(destination.name, record.message_id, outcome, delivery) | shown
     return row | {"state": state(destination.name, record, ledger)} if ledger else row
 
 
@@ -99,8 +104,8 @@ def state(destination: str, record: Record, ledger: Ledger) -> str:
         return "before its start"
     if record.offset >= offset:
         return "pending"
-    letters = ledger.dead_letters(destination, message_id=record.message_id)
-    return "dead" if letters else "passed"
+    letters = ledger.dead_letters(destination, message_id=record.message_id, limit=1)
+    return STATES.get(letters[0].state, "passed") if letters else "passed"
 
 
 def _loads_line(number: int, line: bytes) -> Any:
@@ -110,9 +115,10 @@ def _loads_line(number: int, line: bytes) -> Any:
         raise Unreadable(f"line {number} is no JSON: {error}") from None
 
 
-def _outcome(
+def outcome_row(
     destination: str | None, message_id: Any, outcome: str, why: Any
 ) -> dict[str, Any]:
+    """What `explain` and `dead-letters` print of one event."""
     return {
         "destination": destination,
         "messageId": message_id,
@@ -136,22 +142,22 @@ def _rehearsed(destination: Destination, delivery: Delivery) -> dict[str, Any]:
     except Exception as error:
         delivery.fail(error)
         return {}
-    secrets = _secrets(destination.settings)
+    secrets = secrets_of(destination.settings)
     return {"requests": [_shown(one, secrets) for one in notebook.requests]}
 
 
 def _shown(request: requests.PreparedRequest, secrets: list[str]) -> dict[str, Any]:
     sent = request.body or b""
     text = sent.decode(errors="replace") if isinstance(sent, bytes) else sent
-    headers = {name: _masked(str(v), secrets) for name, v in request.headers.items()}
+    headers = {name: without(str(v), secrets) for name, v in request.headers.items()}
     if "Authorization" in headers:
         headers["Authorization"] = MASK
-    url = _masked(str(request.url), secrets)
-    body = _masked(text, [one for one in secrets if len(one) >= SHORTEST_IN_BODY])
+    url = without(str(request.url), secrets)
+    body = without(text, [one for one in secrets if len(one) >= SHORTEST_IN_BODY])
     return {"method": request.method, "url": url, "headers": headers, "body": body}
 
 
-def _secrets(settings: DestinationSettings) -> list[str]:
+def secrets_of(settings: DestinationSettings) -> list[str]:
     """Every secret that is set, the longest first."""
     found = [
         one.get_secret_value() for _, one in settings if isinstance(one, SecretStr)
@@ -159,7 +165,7 @@ def _secrets(settings: DestinationSettings) -> list[str]:
     return sorted(filter(None, found), key=len, reverse=True)
 
 
-def _masked(text: str, secrets: list[str]) -> str:
+def without(text: str, secrets: list[str]) -> str:
     for secret in secrets:
         address = urlsplit(secret)
         host = address.netloc.rpartition("@")[2]

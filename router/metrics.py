@@ -60,7 +60,8 @@ class Metrics(Collector):
     def _of_destinations(self) -> Iterable[Metric]:
         deliveries = CounterMetricFamily(
             "router_deliveries",
-            "Events a destination is done with: delivered, skipped, dead, expired.",
+            "Events a destination is done with: delivered, skipped, dead, expired. "
+            "A dead letter that is put back to work is taken off.",
             labels=("destination", "state", "code"),
         )
         label = ["destination"]
@@ -75,6 +76,9 @@ class Metrics(Collector):
         held = GaugeMetricFamily(
             "router_held", "1: it waits until somebody mends something.", labels=label
         )
+        letters = GaugeMetricFamily(
+            "router_dead_letters", "Dead letters that nobody has seen to.", labels=label
+        )
         for row in reports.statuses(self._config, self._shared):
             name = row["destination"]
             deliveries.add_metric((name, "delivered", ""), row["delivered"])
@@ -84,4 +88,5 @@ class Metrics(Collector):
             pending.add_metric([name], row["pending"])
             oldest.add_metric([name], row["oldestPendingSeconds"] or 0)
             held.add_metric([name], row["state"] == "held")
-        yield from (deliveries, pending, oldest, held)
+            letters.add_metric([name], row["deadLetters"])
+        yield from (deliveries, pending, oldest, held, letters)

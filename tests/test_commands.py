@@ -70,7 +70,7 @@ def test_send_status_dead_letters_and_ledger_agree(router: Router) -> None:
         eventually(lambda: not router.row("status", "movable_ink")["pending"], 30, 0.2)
         row = router.row("ledger", "movable_ink")
         letters = router.json("dead-letters", "list")
-        shown = router.json("dead-letters", "show", str(letters[0]["id"]), "--event")
+        shown = router.json("dead-letters", "show", str(letters[0]["id"]), "--unmask")
         plain = router.run("dead-letters", "show", str(letters[0]["id"]))
     assert (row["accepted"], row["delivered"], row["dead"], row["balanced"]) == (
         251, 250, {"requirements": 1}, True

@@ -1,0 +1,103 @@
+"""What all commands share: each asks, and prints what it found: a table for people or,
+with --json, data."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from router import codec
+from router.app import at_log, check_partitions
+from router.config import Config
+from router.errors import RouterError
+from router.gate import Surroundings
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+ONLY_DESTINATION = click.option("--destination", "-d", help="Only this one.")
+WORDS = {"True": "yes", "False": "no", "None": "-", "": "-"}
+
+# What a command found: data to print, and whether it is worth an exit status of 1.
+Found = tuple[Any, bool]
+
+
+class Commands(click.Group):
+    """Prints what the router raises on purpose, and exits with 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RouterError as error:
+            raise click.ClickException(str(error)) from None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="event-router")
+def main() -> None:
+    """Takes customer events in, and delivers them. `gunicorn router` runs it.
+
+    The configuration is in conf.d, or where ROUTER_CONF says.
+    """
+
+
+def show(value: Any) -> None:
+    """Prints data for people: rows as a table, members a line each."""
+    if isinstance(value, list) and value and isinstance(value[0], Mapping):
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for name in value[0]:
+            table.add_column(name, overflow="fold")
+        for row in value:
+            table.add_row(*map(words, row.values()))
+        Console(markup=False, highlight=False).print(table)
+    elif isinstance(value, Mapping):
+        for key, member in value.items():
+            if isinstance(member, list) and member:
+                click.echo(f"{key}:")
+                show(member)
+            else:
+                click.echo(f"{key}: {words(member)}")
+    else:
+        click.echo("\n".join(f"  {one}" for one in value) or "none")
+
+
+def reports_on(
+    name: str, group: click.Group = main, show: Callable[[Any], None] = show
+) -> Callable[[Callable[..., Found]], Any]:
+    """Makes a function that finds something into a command that prints it."""
+
+    def decorate(find: Callable[..., Found]) -> Any:
+        @functools.wraps(find)
+        def command(*, as_json: bool, **options: Any) -> None:
+            data, found = find(**options)
+            if as_json:
+                click.echo(codec.dumps(data, indent=2).decode())
+            else:
+                show(data)
+            if found:
+                raise SystemExit(1)
+
+        return group.command(name)(JSON(command))
+
+    return decorate
+
+
+def existing_log(found: Config) -> Surroundings:
+    """The log, which no command but `deliver` makes; raises ConfigError."""
+    shared = at_log(found)
+    if not shared.log.exists():
+        raise click.ClickException(
+            f"there is no log at {shared.log.directory.resolve()}: has the router run "
+            "here? data_dir counts from the working directory"
+        )
+    check_partitions(found, shared)
+    return shared
+
+
+def words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {words(item)}" for key, item in value.items()) or "-"
+    if isinstance(value, list):
+        return "; ".join(map(words, value)) or "-"
+    return WORDS.get(str(value), str(value))
