@@ -134,6 +134,17 @@ def test_of_a_batch_of_letters_only_the_guilty_ones_fail_again(site, partner):
     assert is_even(site)["delivered"] == 6
 
 
+def test_letters_that_are_far_between_share_a_batch(site, partner):
+    site.configure(batch_events=8, partitions=1)
+    ids = die(site, [("a", n) for n in range(10)])
+    site.ledger.letters.put_back(ids[::2], NOW)
+    with site.delivering():
+        eventually(lambda: is_tried(site))
+    assert [request.ids for request in partner.sent()] == [
+        ("a:0", "a:2", "a:4", "a:6", "a:8")
+    ]
+
+
 def test_letters_wait_for_a_partner_that_is_unwell(site, partner):
     ids = die(site, [("a", n) for n in range(5)])
     partner.script = lambda request: retry()
