@@ -28,7 +28,7 @@ def batch(router: Router, events: list[dict[str, Any]]) -> bool:
     """Whether the router has answered 200; it may be dying."""
     try:
         return router.post("/v1/batch", {"batch": events}).status_code == 200
-    except requests.ConnectionError:
+    except requests.RequestException:
         return False
 
 
