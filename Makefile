@@ -1,5 +1,6 @@
 # make run   a virtual environment, and the router on http://127.0.0.1:8000
 # make test  all tests
+# make faults  breaks a router in every way, from 20 seeds, for about ten minutes
 # make lint  ruff and mypy
 # make sdks  the clients that tests/sdk runs, as far as what they need is here
 
@@ -8,13 +9,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 SDK := tests/sdk
 
-.PHONY: run test lint sdks clean
+.PHONY: run test faults lint sdks clean
 
 run: $(VENV)/ready
 	exec $(BIN)/gunicorn router
 
 test: $(VENV)/ready-test sdks
 	$(BIN)/pytest
+
+faults: export FAULTS_SEEDS ?= 20
+faults: export FAULTS_SECONDS ?= 20
+faults: $(VENV)/ready-test
+	$(BIN)/pytest tests/faults/test_oracle.py
 
 lint: $(VENV)/ready-test
 	$(BIN)/ruff check .

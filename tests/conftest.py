@@ -89,7 +89,7 @@ class Router:
         assert self.process.poll() is None, self.log()
         try:
             return requests.get(f"{self.url}/ready", timeout=5).ok
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     def stop(self, number: int = signal.SIGTERM) -> int:

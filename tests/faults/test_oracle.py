@@ -1,0 +1,26 @@
+"""Nothing is lost and nothing is silent, whatever is done to a real router.
+
+make faults
+FAULTS_SEEDS=20 FAULTS_SECONDS=20 pytest tests/faults    # which is the same
+"""
+
+import os
+
+import pytest
+from conftest import Router
+
+from faults.oracle import trial
+
+SEEDS = int(os.environ.get("FAULTS_SEEDS", 1))
+SECONDS = float(os.environ.get("FAULTS_SECONDS", 25))
+
+
+@pytest.mark.parametrize("seed", range(1, SEEDS + 1))
+def test_every_promise_is_kept(
+    router: Router, seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verdict = trial(router, seed, SECONDS)
+    with capsys.disabled():
+        print(f"\n{verdict}")
+    assert not verdict.violations
+    assert verdict.figures["obligations"] > 100
