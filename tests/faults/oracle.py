@@ -268,16 +268,16 @@ def _fresh(router: Router, hook: Hook) -> float | None:
 
     if not until(is_through, FRESH_SECONDS, 0.05):
         return None
+    delay = time.monotonic() - began
+    # It is committed after it was taken.
     until(lambda: _is_even(router), FRESH_SECONDS)
-    return time.monotonic() - began
+    return delay
 
 
 def _facts(router: Router, load: Load, hook: Hook) -> Facts:
     letters = {}
     for name in (INK, HOOK):
-        rows = router.json(
-            "dead-letters", "list", "--destination", name, "--limit=100000"
-        )
+        rows = router.json("dead-letters", "list", name, "--all", "--limit=100000")
         letters[name] = [(row["messageId"], row["code"]) for row in rows]
     return Facts(
         obligations=load.obligations,

@@ -59,6 +59,9 @@ class Hook:
     def __call__(self, request: Request) -> Iterator[bytes | float | str]:
         with self._lock:
             mood = self.mood if self._dice.random() < self.share else "well"
+        if len(request.body) < int(request.headers["content-length"]):
+            yield CLOSE  # its sender was killed
+            return
         events = json.loads(request.body)
         match mood:
             case "500":
