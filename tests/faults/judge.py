@@ -65,11 +65,9 @@ def violations(facts: Facts) -> list[str]:
         found.append(f"the log lost {some(lost)}")
     acknowledged = set(facts.obligations)
     kept = by_user(one for one in logged if one in acknowledged)
-    found += [
-        f"the log has {user}'s events not in the order of their answers"
-        for user, ids in by_user(facts.obligations).items()
-        if kept[user] != [one for one in ids if one not in lost]
-    ]
+    answered = by_user(one for one in facts.obligations if one not in lost)
+    if wrong := [user for user, ids in answered.items() if kept[user] != ids]:
+        found.append(f"the log has not kept the order of the answers of {some(wrong)}")
     for destination in (INK, HOOK):
         found += [f"{destination}: {one}" for one in _unkept(facts, destination)]
     if CANARY in facts.output:
@@ -90,18 +88,16 @@ def _unkept(facts: Facts, destination: str) -> list[str]:
         found.append(f"lost {some(lost)}")
     if strange := set(facts.arrivals[destination]) - set(due):
         found.append(f"should not have got {some(strange)}")
-    found += [
-        f"{user} out of order: {first_wrong(arrived[user])}"
-        for user, ids in by_user(due).items()
-        if arrived[user] != [one for one in ids if one not in lost]
-    ]
+    orders = by_user(one for one in due if one not in lost)
+    if wrong := [user for user, ids in orders.items() if arrived[user] != ids]:
+        found.append(f"out of order: {some(wrong)}: {arrived[min(wrong)]}")
     dead = Counter(
         f"{one} {code}" for one, (state, code) in fates.items() if state == "dead"
     )
     letters = Counter(f"{one} {code}" for one, code in facts.letters[destination])
     if letters != dead:
-        wrong = (letters - dead) + (dead - letters)
-        found.append(f"dead letters differ: {some(wrong)}")
+        different = (letters - dead) + (dead - letters)
+        found.append(f"dead letters differ: {some(different)}")
     row, counts = facts.ledger[destination], Counter(fates.values())
     expected = {
         "accepted": len(facts.log),
@@ -118,13 +114,6 @@ def _unkept(facts: Facts, destination: str) -> list[str]:
         if row[name] != value
     ]
     return found
-
-
-def first_wrong(ids: Sequence[str]) -> str:
-    """The first two of a user that came in the wrong order, if they did."""
-    numbers = [int(one.partition(":")[2]) for one in ids]
-    pairs = zip(numbers, numbers[1:], ids, ids[1:], strict=False)
-    return next((f"{one}, {next_}" for a, b, one, next_ in pairs if a > b), str(ids))
 
 
 def some(ids: Iterable[str]) -> str:

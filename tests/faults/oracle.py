@@ -12,9 +12,9 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 from conftest import Router, eventually
@@ -27,12 +27,15 @@ from faults.partners import FAULTS, MOODS, TIMEOUT, Hook
 from router.codec import loads
 from router.log import Log
 
+Kind = TypeVar("Kind")
+
 WORKERS = ("--workers", "2", "--worker-class", "gthread", "--threads", "8")
 GRACE = ("--graceful-timeout", "4")
 
 CONF = f"""
 [router]
 data_dir = "{{data}}"
+max_disk = "MAX_DISK"
 sandbox = true
 plugin_dirs = ["more"]
 
@@ -57,6 +60,7 @@ timeout = "{TIMEOUT}s"
 """
 
 USUAL = {
+    "MAX_DISK": "1GiB",
     "INK_EVENTS": "20",
     "INK_STREAMS": "1",
     "HOOK_ENABLED": "true",
@@ -85,6 +89,12 @@ class Verdict:
         return "\n  ".join([*lines, *(f"BROKEN: {one}" for one in self.violations)])
 
 
+def turns(dice: random.Random, kinds: Sequence[Kind]) -> Iterator[Kind]:
+    """All kinds in any order, and again, without an end."""
+    while True:
+        yield from dice.sample(kinds, len(kinds))
+
+
 class Havoc:
     """What is done to the router's processes and to its partners."""
 
@@ -92,8 +102,8 @@ class Havoc:
         self.done: Counter[str] = Counter()
         self.longest_restart = 0.0
         self._router, self._hook, self._url = router, hook, url
+        self._seed = seed
         self._dice = random.Random(f"{seed}/processes")
-        self._moods = random.Random(f"{seed}/partners")
         self._calm = threading.Event()
         self._kinds: list[Callable[[], str]] = [
             self._kill_worker,
@@ -103,6 +113,7 @@ class Havoc:
             self._reload,
             self._reconfigure,
             self._stop_worker,
+            self._retry_letters,
         ]
 
     def configure(self, **changes: str) -> None:
@@ -125,38 +136,45 @@ class Havoc:
 
     def wreak(self, seconds: float) -> None:
         """Goes on for so long, then sets right what can be."""
-        partners_ = threading.Thread(target=self._upset_partners)
-        partners_.start()
+        upsetting = [
+            threading.Thread(target=upset)
+            for upset in (self._upset_ink, self._upset_hook)
+        ]
+        for thread in upsetting:
+            thread.start()
         try:
             deadline = time.monotonic() + seconds
-            kinds: list[Callable[[], str]] = []
-            while time.monotonic() < deadline:
-                if not kinds:
-                    # Each kind has its turn, in any order.
-                    kinds = self._dice.sample(self._kinds, len(self._kinds))
-                self.done[kinds.pop()()] += 1
+            for act in turns(self._dice, self._kinds):
+                if time.monotonic() > deadline:
+                    break
+                self.done[act()] += 1
                 time.sleep(self._dice.uniform(0, 1.2))
         finally:
             self._calm.set()
-            partners_.join()
-        self._hook.mood = "well"
+            for thread in upsetting:
+                thread.join()
         eventually(lambda: partners.clear_faults(self._router.url), 20)
         self.configure()
         self._reload()
 
-    def _upset_partners(self) -> None:
-        dice = self._moods
-        while not self._calm.wait(dice.uniform(0, 1.5)):
-            if dice.random() < 0.5:
-                name, times = dice.choice(list(FAULTS)), dice.randint(1, 6)
-                if partners.give_fault(self._router.url, name, times):
-                    self.done[f"{INK} {name}"] += times
-            else:
-                self._hook.mood = dice.choice(MOODS)
-                self._hook.share = dice.choice((0.3, 1.0))
-                self.done[f"{HOOK} {self._hook.mood}"] += 1
-                self._calm.wait(dice.uniform(0.5, 3))
-                self._hook.mood = "well"
+    def _upset_ink(self) -> None:
+        dice = random.Random(f"{self._seed}/{INK}")
+        for name in turns(dice, list(FAULTS)):
+            if self._calm.wait(dice.uniform(0, 3)):
+                return
+            times = dice.randint(1, 6)
+            if partners.give_fault(self._router.url, name, times):
+                self.done[f"{INK} {name}"] += times
+
+    def _upset_hook(self) -> None:
+        dice = random.Random(f"{self._seed}/{HOOK}")
+        for mood in turns(dice, MOODS):
+            if self._calm.wait(dice.uniform(0, 1)):
+                return
+            self._hook.mood, self._hook.share = mood, dice.choice((0.3, 1.0))
+            self.done[f"{HOOK} {mood}"] += 1
+            self._calm.wait(dice.uniform(0.5, 2))
+            self._hook.mood = "well"
 
     def _worker(self) -> int:
         return self._dice.choice(eventually(self._router.workers))
@@ -188,10 +206,18 @@ class Havoc:
         assert process is not None
         process.kill()
         process.wait()
+        # One that has no room is never ready.
+        self.configure()
         began = time.monotonic()
         self.start()
         self.longest_restart = max(self.longest_restart, time.monotonic() - began)
         return "kill -9 of the arbiter"
+
+    def _retry_letters(self) -> str:
+        """They come back as they were: the partner has not changed its mind."""
+        chosen = ("--destination", HOOK, "--code", "rejected")
+        self._router.run("dead-letters", "retry", *chosen, ok=False)
+        return "retry of all dead letters"
 
     def _reload(self) -> str:
         assert self._router.process is not None
@@ -201,6 +227,8 @@ class Havoc:
     def _reconfigure(self) -> str:
         dice = self._dice
         self.configure(
+            # Clients may be turned away until the next change.
+            MAX_DISK=dice.choice(("1GiB", "1MiB")),
             INK_EVENTS=str(dice.choice((1, 7, 50))),
             INK_STREAMS=str(dice.choice((1, 3))),
             HOOK_ENABLED=dice.choice(("true", "true", "false")),
@@ -293,7 +321,7 @@ def _facts(router: Router, load: Load, hook: Hook) -> Facts:
 
 
 def _logged(router: Router) -> list[dict[str, Any]]:
-    log = Log(router.data, 8, 10 * 2**30)
+    log = Log(router.data, 8, 2**30)
     found = []
     for partition, head in log.heads().items():
         offset = 0

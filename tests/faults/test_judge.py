@@ -64,13 +64,13 @@ def test_an_event_that_nobody_was_told_of_may_be_kept_or_not() -> None:
         ({"obligations": ["a:0", "z:9"]}, "the log lost 1 (z:9)"),
         (
             {"obligations": ["a:1", "a:0"]},
-            "the log has a's events not in the order of their answers",
+            "the log has not kept the order of the answers of 1 (a)",
         ),
         ({"log": [*LOG, LOG[0]]}, "the log has 1 events twice"),
         ({"arrivals": arriving("a:0", "b:2")}, f"{INK}: lost 1 (a:1)"),
         (
             {"arrivals": arriving("a:1", "a:0", "b:2", "a:1")},
-            f"{INK}: a out of order: a:1, a:0",
+            f"{INK}: out of order: 1 (a): ['a:1', 'a:0']",
         ),
         (
             {"arrivals": arriving("a:0", "a:1", "b:2", "a:2")},
