@@ -190,6 +190,7 @@ def start_where_served(start: Callable[[], None]) -> None:
 
 def run_until_exit(config: Config, shared: Surroundings) -> None:
     """Starts the retention and the lanes; they stop in order when the process ends."""
+    _keep_pipe_open()
     settings = config.router
     retention = Retention(shared, settings.data_dir, settings.retention)
     atexit.register(retention.stop)
@@ -213,9 +214,23 @@ def log_to_stderr() -> None:
 
 
 def _is_worker() -> bool:
-    handler = signal.getsignal(signal.SIGTERM)
-    owner = type(getattr(handler, "__self__", None))
+    owner = type(_signalled())
     return any(base.__module__ == "gunicorn.workers.base" for base in owner.__mro__)
+
+
+def _signalled() -> Any:
+    return getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+
+
+def _keep_pipe_open() -> None:
+    """Leaves it to the kernel to close the pipe by which gthread's threads wake it.
+
+    gunicorn 27 closes it after `graceful_timeout`, and a request that takes longer then
+    writes its byte to that number: into the log, or whatever file has it by then.
+    """
+    pipe = getattr(_signalled(), "method_queue", None)
+    if pipe is not None:
+        pipe.close = lambda: None
 
 
 def _answer_refused(
