@@ -196,8 +196,11 @@ class Havoc:
     def _stop_worker(self) -> str:
         pid = self._worker()
         self._signal(pid, signal.SIGSTOP)
-        time.sleep(self._dice.uniform(0.5, 4))
-        self._signal(pid, signal.SIGCONT)
+        try:
+            time.sleep(self._dice.uniform(0.5, 4))
+        finally:
+            # Stopped, it would outlive a trial that is interrupted.
+            self._signal(pid, signal.SIGCONT)
         return "SIGSTOP of a worker"
 
     def _kill_arbiter(self) -> str:
