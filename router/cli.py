@@ -30,6 +30,7 @@ from router.errors import ConfigError
 from router.explain import explain as explain_event
 from router.explain import explain_file, read_events
 from router.letter_commands import dead_letters
+from router.replay_commands import line as replay_line
 
 SEND_EVENTS = 100
 
@@ -77,6 +78,8 @@ def show_status(found: Sequence[Mapping[str, Any]]) -> None:
         if row["deadLetters"]:
             command = f"router dead-letters list {place}"
             click.echo(f"{place}: {row['deadLetters']} dead letters: {command}")
+        for one in row["replays"]:
+            click.echo(replay_line(one))
         if row["oldestPendingSeconds"]:
             seconds = row["oldestPendingSeconds"]
             click.echo(f"{place}: the oldest event waits for {seconds} s")

@@ -8,8 +8,9 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from router.claims import claim
@@ -17,6 +18,7 @@ from router.destination import Destination
 from router.errors import StorageUnavailable
 from router.gate import MENDABLE, Surroundings
 from router.lane import Lane
+from router.replaying import Replayed, ReplayLane
 from router.wakeup import Ear, count_workers
 
 logger = logging.getLogger("router.delivery")
@@ -35,6 +37,7 @@ class Lanes:
         self._shared = shared
         self._data_dir = data_dir
         self._lanes: list[Lane] = []
+        self._replayed: dict[int, Replayed] = {}
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="lanes", daemon=True)
 
@@ -83,24 +86,56 @@ class Lanes:
         self._shared.ledger.close()
 
     def _share(self) -> None:
-        """Claims up to an even share of each destination's lanes; gives back more."""
+        """Claims up to an even share of the lanes of each destination and replay; gives
+        back more."""
         self._lanes = [lane for lane in self._lanes if lane.is_alive()]
-        partitions = self._shared.log.partitions
-        share = math.ceil(partitions / max(1, count_workers(self._data_dir)))
         for destination in self._destinations:
-            mine = [lane for lane in self._lanes if lane.destination is destination]
-            for lane in mine[share:]:
+            partitions = range(self._shared.log.partitions)
+            self._take_share(destination, partitions, partial(Lane, destination))
+        self._look_for_replays()
+        for replayed in self._replayed.values():
+            lane = partial(ReplayLane, replayed)
+            self._take_share(replayed, replayed.spans, lane)
+
+    def _take_share(
+        self,
+        destination: Destination,
+        partitions: Collection[int],
+        make: Callable[..., Lane],
+    ) -> None:
+        share = math.ceil(len(partitions) / max(1, count_workers(self._data_dir)))
+        mine = [lane for lane in self._lanes if lane.destination is destination]
+        for lane in mine[share:]:
+            lane.stop()
+        missing = {*partitions} - {lane.partition for lane in mine}
+        for partition in sorted(missing):
+            if len(mine) >= share:
+                break
+            held = claim(self._data_dir, destination.name, partition)
+            if held is not None:
+                lane = make(partition, held, self._shared)
+                lane.start()
+                mine.append(lane)
+                self._lanes.append(lane)
+
+    def _look_for_replays(self) -> None:
+        """Notes which there are to work on, ends those that are through, and stops the
+        lanes of the others."""
+        replays, known = self._shared.ledger.replays, self._replayed
+        self._replayed = {}
+        for replay in replays.running():
+            spans = replays.spans(replay)
+            if not spans and replays.finish(replay, int(self._shared.clock() * 1000)):
+                logger.info("%s: replay %d is done", replay.destination, replay.id)
+            for destination in self._destinations:
+                if spans and destination.name == replay.destination:
+                    one = known.get(replay.id) or Replayed(destination, replay)
+                    one.spans = spans
+                    self._replayed[replay.id] = one
+        for lane in self._lanes:
+            ended = known.keys() - self._replayed.keys()
+            if any(lane.destination is known[number] for number in ended):
                 lane.stop()
-            missing = set(range(partitions)) - {lane.partition for lane in mine}
-            for partition in sorted(missing):
-                if len(mine) >= share:
-                    break
-                held = claim(self._data_dir, destination.name, partition)
-                if held is not None:
-                    lane = Lane(destination, partition, held, self._shared)
-                    lane.start()
-                    mine.append(lane)
-                    self._lanes.append(lane)
 
 
 def register(destinations: Iterable[Destination], shared: Surroundings) -> None:

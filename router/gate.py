@@ -12,12 +12,11 @@ from functools import partial
 from typing import Any
 
 from router.circuit import Circuit
-from router.destination import PLUGIN_ERROR
+from router.destination import PLUGIN_ERROR, Destination
 from router.errors import Misconfigured, Retry, StorageUnavailable
 from router.ledger import ALL_PARTITIONS, Hold, Ledger
 from router.log import Log
 from router.retry import Policy
-from router.settings import DestinationSettings
 
 logger = logging.getLogger("router.delivery")
 
@@ -80,18 +79,19 @@ class Gate:
 
     def __init__(
         self,
-        settings: DestinationSettings,
+        destination: Destination,
         partition: int,
         shared: Surroundings,
         stopping: threading.Event,
     ) -> None:
-        self._name = settings.name
+        # A replay's lane has its own waits, and those of the destination.
+        self._name, self._account = destination.settings.name, destination.name
         self._partition = partition
-        self._longest_call = settings.timeout
+        self._longest_call = destination.settings.timeout
         self._ledger, self._policy = shared.ledger, shared.policy
         self._clock = shared.clock
         self._stopping = stopping
-        self._circuit = shared.circuit(settings.name)
+        self._circuit = shared.circuit(self._name)
         self._bugs = 0
         self._left_to_others: float | None = None
 
@@ -101,13 +101,13 @@ class Gate:
         while True:
             if self._stopping.is_set():
                 raise Stopped
-            holds = self._ledger.holds(self._name, self._partition)
+            holds = self._holds()
             if find_whole(holds):
                 self._circuit.forget()
             now = self._clock()
             until = now + self._longest_call + 1
             if all(self._is_due(hold, now) for hold in holds) and all(
-                self._ledger.take_probe(self._name, hold, until) for hold in holds
+                self._ledger.take_probe(hold, until) for hold in holds
             ):
                 return [
                     replace(hold, until=until, probes=hold.probes + 1) for hold in holds
@@ -144,10 +144,7 @@ class Gate:
     def release(self, probed: Sequence[Hold]) -> None:
         """Ends holds that we probed, unless they were renewed since."""
         for hold in probed:
-            is_over = self.until_stored(
-                partial(self._ledger.release, self._name, hold.partition, hold.until)
-            )
-            if not is_over:
+            if not self.until_stored(partial(self._ledger.release, hold)):
                 continue
             if hold.kind == CIRCUIT:
                 logger.warning("%s: circuit closed: taken again", self._name)
@@ -161,7 +158,7 @@ class Gate:
     def retry(self, error: Retry, probed: Sequence[Hold]) -> None:
         """Holds all lanes, as the partner asks or its circuit is open; else this one.
         Each time for longer, unless the partner says how long."""
-        whole = find_whole(self._ledger.holds(self._name, self._partition))
+        whole = find_whole(self._holds())
         is_probe = find_whole(probed) is not None
         if is_probe:
             self._wait_no_more(probed)
@@ -193,7 +190,7 @@ class Gate:
         """Ends what lanes wait for by themselves, when all wait together."""
         for hold in holds:
             if hold.kind == RETRY:
-                self._ledger.release(self._name, hold.partition, hold.until)
+                self._ledger.release(hold)
 
     def tolerates_bug(self, reason: str) -> bool:
         """Whether a plugin's bug may cost an event. Not when it has hit every event for
@@ -215,8 +212,11 @@ class Gate:
                 logger.error("%s: waits for the disk: %s", self._name, error)
                 self.pause(STORAGE_PAUSE)
 
+    def _holds(self) -> list[Hold]:
+        return self._ledger.holds(self._name, self._partition, self._account)
+
     def _known(self, kind: str, partition: int) -> Hold | None:
-        holds = self._ledger.holds(self._name, self._partition)
+        holds = self._holds()
         wanted = (kind, partition)
         return next((h for h in holds if (h.kind, h.partition) == wanted), None)
 
@@ -230,7 +230,8 @@ class Gate:
         until = now + (self._policy.delay(probes + 1) if after is None else after)
         if partition == ALL_PARTITIONS:
             self._left_to_others = until
-        self._ledger.hold(self._name, Hold(kind, reason, now, until, partition, probes))
+        whose = self._name if partition == ALL_PARTITIONS else self._account
+        self._ledger.hold(whose, Hold(kind, reason, now, until, partition, probes))
         if kind in SERIOUS and known is None:
             logger.error("%s: held (%s): %s", self._name, kind, reason)
         elif kind in (RETRY, RETRY_AFTER) and probes == LASTING_PROBES:

@@ -51,9 +51,10 @@ class Lane(threading.Thread):
         self._claim, self._shared = claim, shared
         self._grown = threading.Event()
         self._stopping = threading.Event()
+        self._replay = 0
         self._window: list[Delivery] = []
         self._committing = threading.Lock()
-        self._gate = Gate(destination.settings, partition, shared, self._stopping)
+        self._gate = Gate(destination, partition, shared, self._stopping)
         streams = range(destination.settings.concurrency)
         self._senders = [
             Sender(destination, self._gate, shared, self._check_place) for _ in streams
@@ -102,15 +103,19 @@ class Lane(threading.Thread):
             self._retry_letters()
             for window in windows(self._read_log, self.destination, self._offset):
                 self._retry_letters()
-                if self._stopping.is_set():
+                if self._stopping.is_set() or not self._pass(window):
                     return
-                self._pass_gap(window.deliveries[0].record.offset)
-                if self._must_stall(window.deliveries[0]):
-                    self._gate.enter()
-                    return
-                self._send(window)
             self._grown.wait(LOOK_EVERY)
             self._grown.clear()
+
+    def _pass(self, window: Window) -> bool:
+        """Sends what is next in the log; false where the lane has to begin anew."""
+        self._pass_gap(window.deliveries[0].record.offset)
+        if self._must_stall(window.deliveries[0]):
+            self._gate.enter()
+            return False
+        self._send(window)
+        return True
 
     def _pass_gap(self, offset: int) -> None:
         """Counts what should be before that offset, and is not in the log."""
@@ -201,18 +206,17 @@ class Lane(threading.Thread):
             return
         end = settled[-1].record.offset + 1
         counts = Counter((str(one.state), one.code) for one in settled)
-        dead = [_letter(name, one, now) for one in settled if one.state == DEAD]
+        dead = [self._letter(one, now) for one in settled if one.state == DEAD]
         ledger.commit(name, self.partition, (self._offset, end), counts, dead)
         self._offset = end
 
-
-def _letter(destination: str, dead: Delivery, now: int) -> DeadLetter:
-    record = dead.record
-    return DeadLetter(
-        destination, record.partition, record.offset, record.source,
-        record.message_id, dead.code, dead.reason, dead.problems, dead.detail,
-        dead.attempts, now, record.body,
-    )  # fmt: skip
+    def _letter(self, dead: Delivery, now: int) -> DeadLetter:
+        record = dead.record
+        return DeadLetter(
+            self.destination.settings.name, record.partition, record.offset,
+            record.source, record.message_id, dead.code, dead.reason, dead.problems,
+            dead.detail, dead.attempts, now, record.body, replay=self._replay,
+        )  # fmt: skip
 
 
 def _again(letter: DeadLetter, retried: Delivery, now: int) -> DeadLetter:

@@ -12,12 +12,14 @@ its last batches.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, field, fields, replace
 from pathlib import Path
 
 from router.errors import RouterError
+from router.letters import OF_REPLAYS, DeadLetter, Letters, add_counts, insert
 from router.letters import SCHEMA as RETRIES
-from router.letters import DeadLetter, Letters, add_counts, insert
+from router.replays import SCHEMA as REPLAYS
+from router.replays import Replays
 from router.store import Database, copy
 
 SCHEMA = """
@@ -72,7 +74,8 @@ class Fenced(RouterError):
 class Hold:
     """Why a destination, or one lane of it, waits; since, until in epoch seconds.
 
-    probes: how often it was tried again in vain.
+    probes: how often it was tried again in vain. account: the destination, or the
+    replay whose lane it is, once it is in the ledger.
     """
 
     kind: str
@@ -81,18 +84,20 @@ class Hold:
     until: float
     partition: int = ALL_PARTITIONS
     probes: int = 0
+    account: str = field(default="", compare=False)
 
 
-HOLD_COLUMNS = ", ".join(field.name for field in fields(Hold))
+HOLD_COLUMNS = ", ".join(field.name for field in fields(Hold)[:-1]) + ", destination"
 
 
 class Ledger:
     """The ledger in `data_dir/ledger.db`. All methods raise StorageUnavailable."""
 
     def __init__(self, data_dir: Path) -> None:
-        steps = [SCHEMA, ARRIVALS, RETRIES]
+        steps = [SCHEMA, ARRIVALS, RETRIES, REPLAYS + OF_REPLAYS]
         self._db = Database(data_dir / "ledger.db", steps)
         self.letters = Letters(self._db)
+        self.replays = Replays(self._db)
         self.dead_letters = self.letters.find
         self.close = self._db.close
 
@@ -100,7 +105,8 @@ class Ledger:
         """Gives a destination its offsets, unless it has them from earlier."""
         if not self.offsets(destination):
             rows = [(destination, n, start, start) for n, start in starts.items()]
-            insert = "INSERT OR IGNORE INTO offsets VALUES (?, ?, ?, ?)"
+            columns = "destination, partition, start, offset"
+            insert = f"INSERT OR IGNORE INTO offsets ({columns}) VALUES (?, ?, ?, ?)"
             with self._db.write() as connection:
                 connection.executemany(insert, rows)
 
@@ -120,7 +126,10 @@ class Ledger:
 
     def destinations(self) -> list[str]:
         """Every destination that ever had offsets, by name."""
-        rows = self._db.rows("SELECT DISTINCT destination FROM offsets ORDER BY 1")
+        query = (
+            "SELECT DISTINCT destination FROM offsets WHERE finish IS NULL ORDER BY 1"
+        )
+        rows = self._db.rows(query)
         return [name for (name,) in rows]
 
     def offsets(self, destination: str) -> Offsets:
@@ -153,11 +162,12 @@ class Ledger:
             add_counts(connection, destination, partition, counts)
             insert(connection, letters)
 
-    def counts(self, destination: str) -> Counts:
-        """How many events by (state, code)."""
+    def counts(self, destination: str, *, replays: bool = False) -> Counts:
+        """How many events by (state, code); replays: with those it was sent again."""
         columns, groups = "state, code, sum(number)", "GROUP BY state, code"
-        query = f"SELECT {columns} FROM counts WHERE destination = ? {groups}"
-        rows = self._db.rows(query, destination)
+        where = "destination = ? OR (? AND destination GLOB ? || '#*')"
+        query = f"SELECT {columns} FROM counts WHERE {where} {groups}"
+        rows = self._db.rows(query, destination, replays, destination)
         return Counter({(state, code): number for state, code, number in rows})
 
     def balance(self, destination: str) -> tuple[Offsets, Counts]:
@@ -183,27 +193,34 @@ class Ledger:
         rows = self._db.rows("SELECT source, code, number FROM arrivals ORDER BY 1, 2")
         return Counter({(source, code): number for source, code, number in rows})
 
-    def hold(self, destination: str, hold: Hold) -> None:
+    def hold(self, account: str, hold: Hold) -> None:
         """Makes lanes wait until `hold.until`; a hold that is there keeps its since."""
         self._db.execute(
-            f"INSERT INTO holds ({HOLD_COLUMNS}, destination) "
+            f"INSERT INTO holds ({HOLD_COLUMNS}) "
             "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
             "kind = excluded.kind, reason = excluded.reason, until = excluded.until, "
             "probes = excluded.probes",
-            *(*astuple(hold), destination),
+            *astuple(replace(hold, account=account)),
         )
 
-    def holds(self, destination: str, partition: int | None = None) -> list[Hold]:
-        """What the destination waits for; with a partition, only what its lane does."""
-        where = "destination = ? AND partition IN (-1, ifnull(?, partition))"
-        query = f"SELECT {HOLD_COLUMNS} FROM holds WHERE {where} ORDER BY partition"
-        return [Hold(*row) for row in self._db.rows(query, destination, partition)]
+    def holds(
+        self, destination: str, partition: int | None = None, lanes: str | None = None
+    ) -> list[Hold]:
+        """What the destination waits for; with a partition, only what its lane does.
 
-    def take_probe(self, destination: str, hold: Hold, until: float) -> bool:
+        lanes: the account whose lanes are meant, by default the destination's own.
+        """
+        whole, own = "destination = ? AND partition = -1", "destination = ?"
+        where = f"({whole}) OR ({own} AND partition = ifnull(?, partition))"
+        query = f"SELECT {HOLD_COLUMNS} FROM holds WHERE {where} ORDER BY partition"
+        rows = self._db.rows(query, destination, lanes or destination, partition)
+        return [Hold(*row) for row in rows]
+
+    def take_probe(self, hold: Hold, until: float) -> bool:
         """Whether the caller may be the one that tries again; the next may at until."""
         update = "UPDATE holds SET until = ?, probes = probes + 1"
         where = "WHERE destination = ? AND partition = ? AND until = ?"
-        values = (until, destination, hold.partition, hold.until)
+        values = (until, hold.account, hold.partition, hold.until)
         return self._db.execute(f"{update} {where}", *values) == 1
 
     def probe_now(self, destination: str, kinds: Sequence[str]) -> None:
@@ -214,10 +231,9 @@ class Ledger:
             f"UPDATE holds SET until = 0 WHERE {where}", destination, *kinds
         )
 
-    def release(
-        self, destination: str, partition: int, until: float | None = None
-    ) -> bool:
-        """Ends a hold, with until only if it still has that; whether there was one."""
-        where = "destination = ? AND partition = ? AND until = ifnull(?, until)"
-        delete = f"DELETE FROM holds WHERE {where}"
-        return self._db.execute(delete, destination, partition, until) == 1
+    def release(self, hold: Hold) -> bool:
+        """Ends a hold, unless it was renewed since; whether it was still there."""
+        delete = (
+            "DELETE FROM holds WHERE destination = ? AND partition = ? AND until = ?"
+        )
+        return self._db.execute(delete, hold.account, hold.partition, hold.until) == 1

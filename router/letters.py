@@ -32,6 +32,9 @@ CREATE INDEX dead_letters_closed ON dead_letters (closed_at)
     WHERE closed_at IS NOT NULL;
 """
 
+# Of an event that was sent again: its replay, with the counts of which it counts.
+OF_REPLAYS = "ALTER TABLE dead_letters ADD COLUMN replay INTEGER NOT NULL DEFAULT 0;"
+
 DEAD, RETRYING, DROPPED = "dead", "retrying", "dropped"
 OPEN = (DEAD, RETRYING)
 
@@ -50,7 +53,8 @@ class DeadLetter:
     """A delivery that was given up, and what became of it.
 
     died_at, and closed_at when no more is to be done for it, in milliseconds since the
-    epoch. history: what befell it, in order: at, state, code and reason.
+    epoch. history: what befell it, in order: at, state, code and reason. replay: the id
+    of the replay that it was given up in, or 0.
     """
 
     destination: str
@@ -69,6 +73,7 @@ class DeadLetter:
     state: str = DEAD
     closed_at: int | None = None
     history: Sequence[Mapping[str, Any]] = ()
+    replay: int = 0
 
     @property
     def event(self) -> Any:
@@ -250,7 +255,8 @@ def _move(
 ) -> bool:
     """Gives a letter that is in one of these states its new columns, a line of history,
     and its new place in the counts; whether it was."""
-    query = "SELECT destination, partition, state, code FROM dead_letters WHERE id = ?"
+    names = "destination, partition, state, code, replay"
+    query = f"SELECT {names} FROM dead_letters WHERE id = ?"
     found = connection.execute(query, (letter_id,)).fetchone()
     if found is None or found[2] not in states:
         return False
@@ -262,14 +268,21 @@ def _move(
         f"UPDATE dead_letters SET {sets}, {history} WHERE id = ?",
         (*columns.values(), LONGEST_HISTORY, _dumped(entry), letter_id),
     )
-    destination, partition, state, code = found
-    now = _account(columns["state"], columns.get("code", ""))
-    add_counts(connection, destination, partition, {_account(state, code): -1})
-    add_counts(connection, destination, partition, {now: 1})
+    destination, partition, state, code, replay = found
+    name = account(destination, replay)
+    now = _counted_as(columns["state"], columns.get("code", ""))
+    add_counts(connection, name, partition, {_counted_as(state, code): -1})
+    add_counts(connection, name, partition, {now: 1})
     return True
 
 
-def _account(state: str, code: str) -> tuple[str, str]:
+def account(destination: str, replay: int = 0) -> str:
+    """The name in the ledger of a destination, or of a replay to it; no destination of
+    conf.d has a # in its name."""
+    return f"{destination}#{replay}" if replay else destination
+
+
+def _counted_as(state: str, code: str) -> tuple[str, str]:
     """As what the ledger counts a letter."""
     if state == DROPPED:
         return DEAD, DROPPED

@@ -180,6 +180,15 @@ class Log:
         starts = segments[0].starts if segments else {}
         return {n: starts.get(n, 0) for n in range(self.partitions)}
 
+    def starts_of(self, instant: int) -> dict[int, int]:
+        """For each partition an offset before which all events were received before an
+        instant of milliseconds: where a segment begins."""
+        segments = self._segments.all()
+        for segment in segments[:-1]:
+            if segment.newest_when_sealed >= instant:
+                return segment.starts
+        return segments[-1].starts if segments else {}
+
     def heads(self) -> dict[int, int]:
         """For each partition the offset that its next event will get."""
         segments = self._segments.all()

@@ -1,18 +1,25 @@
 """What the commands tell of the configuration and the running system, as plain data."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ujson
 
 from router.config import Config
+from router.destination import SKIPPED
 from router.events import TYPES
 from router.gate import REMEDIES, SERIOUS, Surroundings
+from router.ledger import Hold
 from router.letters import DROPPED, EXPIRED, RETRYING, DeadLetter
 from router.plugins import Found, manager
+from router.replaying import NOT_CHOSEN
+from router.replays import Replay
 from router.timestamps import format_iso
 from router.wakeup import count_workers
+
+# How many of a destination's replays its status tells of, the newest.
+SHOWN_REPLAYS = 5
 
 
 def configured(config: Config) -> dict[str, list[dict[str, Any]]]:
@@ -67,20 +74,11 @@ def balances(shared: Surroundings, destination: str) -> dict[str, Any]:
     heads = shared.log.heads()
     passed = sum(offset - start for start, offset in offsets.values())
     unread = sum(heads.get(n, offset) - offset for n, (_, offset) in offsets.items())
-    retrying = counts[RETRYING, RETRYING]
-
-    def of(wanted: str) -> dict[str, int]:
-        found = sorted(counts.items())
-        return {code: n for (state, code), n in found if state == wanted and n}
-
     return {
         "destination": destination,
         "accepted": passed + unread,
-        "delivered": sum(of("delivered").values()),
-        "skipped": of("skipped"),
-        "dead": of("dead"),
-        "expired": of("expired"),
-        "pending": unread + retrying,
+        **_outcomes(counts),
+        "pending": unread + counts[RETRYING, RETRYING],
         "balanced": passed == sum(counts.values()),
     }
 
@@ -104,6 +102,31 @@ def sources(config: Config, shared: Surroundings) -> list[dict[str, Any]]:
     return rows
 
 
+def replay(shared: Surroundings, found: Replay) -> dict[str, Any]:
+    """A replay and how it stands; pending: of the chosen events those still to do."""
+    counts = shared.ledger.counts(found.account)
+    del counts[SKIPPED, NOT_CHOSEN]
+    ended = found.ended_at
+    return {
+        "id": found.id,
+        "destination": found.destination,
+        "state": found.state,
+        "since": format_iso(found.since),
+        "until": format_iso(found.until),
+        "event": found.event,
+        "user": found.user,
+        "rate": found.rate,
+        "chosen": found.chosen,
+        **_outcomes(counts),
+        "pending": max(
+            0, found.chosen - sum(counts.values()) + counts[RETRYING, RETRYING]
+        ),
+        "startedAt": format_iso(found.started_at),
+        "endedAt": None if ended is None else format_iso(ended),
+        "holds": _holds(shared.ledger.holds(found.account)),
+    }
+
+
 def letter(found: DeadLetter) -> dict[str, Any]:
     """A dead letter, without what the partner said and the customer's event."""
     return {
@@ -120,8 +143,19 @@ def letter(found: DeadLetter) -> dict[str, Any]:
     }
 
 
-def _status(config: Config, shared: Surroundings, name: str) -> dict[str, Any]:
-    holds = [
+def _outcomes(counts: Mapping[tuple[str, str], int]) -> dict[str, Any]:
+    """What became of events, by code where it matters."""
+
+    def of(wanted: str) -> dict[str, int]:
+        found = sorted(counts.items())
+        return {code: n for (state, code), n in found if state == wanted and n}
+
+    found = {state: of(state) for state in ("skipped", "dead", "expired")}
+    return {"delivered": sum(of("delivered").values()), **found}
+
+
+def _holds(holds: Iterable[Hold]) -> list[dict[str, Any]]:
+    return [
         {
             "kind": hold.kind,
             "reason": hold.reason,
@@ -130,8 +164,12 @@ def _status(config: Config, shared: Surroundings, name: str) -> dict[str, Any]:
             "nextProbe": format_iso(int(hold.until * 1000)),
             "partition": None if hold.partition < 0 else hold.partition,
         }
-        for hold in shared.ledger.holds(name)
+        for hold in holds
     ]
+
+
+def _status(config: Config, shared: Surroundings, name: str) -> dict[str, Any]:
+    holds = _holds(shared.ledger.holds(name))
     kinds = {hold["kind"] for hold in holds}
     if name not in config.destinations:
         state = "disabled" if name in config.disabled else "removed"
@@ -142,13 +180,15 @@ def _status(config: Config, shared: Surroundings, name: str) -> dict[str, Any]:
     else:
         state = "held" if kinds & set(SERIOUS) else "retrying" if kinds else "running"
     oldest = _oldest_pending(shared, name)
-    balance = balances(shared, name)
-    dead, expired = balance["dead"], balance["expired"].get(EXPIRED, 0)
-    return balance | {
+    outcomes = _outcomes(shared.ledger.counts(name, replays=True))
+    dead, expired = outcomes["dead"], outcomes["expired"].get(EXPIRED, 0)
+    replays = shared.ledger.replays.all(name, SHOWN_REPLAYS)
+    return balances(shared, name) | {
         "state": state,
         "deadLetters": sum(dead.values()) - dead.get(DROPPED, 0) + expired,
         "oldestPendingSeconds": oldest,
         "holds": holds,
+        "replays": [replay(shared, one) for one in replays],
     }
 
 

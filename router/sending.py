@@ -102,5 +102,6 @@ class Sender:
         )
 
     def _taken(self) -> int:
-        counts = self._shared.ledger.counts(self._destination.name)
+        name = self._destination.settings.name
+        counts = self._shared.ledger.counts(name, replays=True)
         return counts[DELIVERED, DELIVERED]

@@ -22,7 +22,7 @@ from typing import Any
 from router.errors import StorageUnavailable
 from router.events import Accepted
 from router.gate import Surroundings
-from router.ledger import DeadLetter, Hold, Ledger
+from router.ledger import DeadLetter, Ledger
 from router.log import Log
 from router.retention import Retention
 
@@ -262,12 +262,8 @@ def probe(directory: str, holds: str) -> None:
     known = {n: ledger.holds(f"shop{n}")[0] for n in range(int(holds))}
     acknowledge(0)
     sys.stdin.readline()
-    won = [n for n, hold in known.items() if take(ledger, n, hold)]
+    won = [n for n, hold in known.items() if ledger.take_probe(hold, 10_000.0)]
     print(json.dumps(won))
-
-
-def take(ledger: Ledger, number: int, hold: Hold) -> bool:
-    return ledger.take_probe(f"shop{number}", hold, 10_000.0)
 
 
 def fill(directory: str) -> None:

@@ -4,6 +4,7 @@ import random
 import sqlite3
 import threading
 from collections import Counter
+from dataclasses import replace
 
 import model
 import pytest
@@ -259,8 +260,9 @@ def test_a_lane_sees_the_holds_of_its_destination_and_its_own(ledger):
 def test_a_hold_ends_once(ledger):
     ledger.hold("shop", Hold("misconfigured", "wrong key", 1, 2))
     ledger.hold("shop", Hold("plugin_error", "KeyError", 1, 2, partition=1))
-    assert ledger.release("shop", -1)
-    assert not ledger.release("shop", -1)
+    whole, _ = ledger.holds("shop")
+    assert ledger.release(whole)
+    assert not ledger.release(whole)
     assert [hold.partition for hold in ledger.holds("shop")] == [1]
 
 
@@ -274,15 +276,17 @@ def test_what_an_operator_may_have_mended_is_probed_at_once(ledger):
 
 
 def test_a_probe_is_not_taken_from_a_hold_that_is_not_as_it_was(ledger):
-    seen = Hold("misconfigured", "wrong key", 1, 2.5)
-    ledger.hold("shop", seen)
-    assert ledger.take_probe("shop", seen, 7.5)
-    assert not ledger.take_probe("shop", seen, 8.5)
+    ledger.hold("shop", Hold("misconfigured", "wrong key", 1, 2.5))
+    (seen,) = ledger.holds("shop")
+    assert ledger.take_probe(seen, 7.5)
+    assert not ledger.take_probe(seen, 8.5)
+    assert not ledger.release(seen)
     (now,) = ledger.holds("shop")
     assert (now.until, now.since) == (7.5, 1)
-    assert ledger.take_probe("shop", now, 8.5)
-    ledger.release("shop", -1)
-    assert not ledger.take_probe("shop", now, 9.5)
+    assert ledger.take_probe(now, 8.5)
+    (last,) = ledger.holds("shop")
+    assert ledger.release(last)
+    assert not ledger.take_probe(last, 9.5)
 
 
 def test_of_many_threads_and_processes_one_wins_each_probe(tmp_path, ledger):
@@ -299,7 +303,7 @@ def test_of_many_threads_and_processes_one_wins_each_probe(tmp_path, ledger):
             go_on.stdin.write(b"\n")
             go_on.stdin.flush()
         for number in range(holds):
-            if ledger.take_probe(f"shop{number}", HELD, 10_000.0):
+            if ledger.take_probe(replace(HELD, account=f"shop{number}"), 10_000.0):
                 won.append(number)
         ledger.close()
 

@@ -1,0 +1,244 @@
+"""`router replay`, and `router replays` to see to those that are under way."""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from router import config, reports
+from router.commands import Found, existing_log, main, reports_on, show, words
+from router.config import Config
+from router.destination import Destination
+from router.explain import outcome_row
+from router.gate import Surroundings
+from router.log import Record
+from router.replaying import Chosen, choose
+from router.replays import CANCELLED, DONE, MOVES, PAUSED, RUNNING, Choice, Replay
+from router.settings import SECONDS
+from router.timestamps import format_iso, parse
+from router.wakeup import count_workers
+
+# Events a second, unless told: so few that the live ones hardly notice.
+RATE = 100.0
+
+# Seconds between two looks at how far it is.
+LOOK_EVERY = 0.25
+
+
+class Instant(click.ParamType[int]):
+    """An instant, or how long ago it was; in milliseconds since the epoch."""
+
+    name = "instant"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        if isinstance(value, int):
+            return value
+        ago = re.fullmatch(r"(\d+)(\w+)", value)
+        if ago and ago[2] in SECONDS:
+            return int((time.time() - int(ago[1]) * SECONDS[ago[2]]) * 1000)
+        instant = parse(value)
+        if instant is None:
+            what = "expected an instant such as 2026-03-01T12:00Z, or how long ago: 24h"
+            self.fail(what, param, ctx)
+        return instant
+
+
+def show_replay(row: Mapping[str, Any]) -> None:
+    """What a dry run found, or how a replay stands."""
+    if "samples" in row:
+        click.echo(headline(row))
+        show(row["samples"])
+    else:
+        click.echo(line(row))
+
+
+def headline(row: Mapping[str, Any]) -> str:
+    """How many events there are to replay."""
+    span = f"from {row['since']} to {row['until']}"
+    some = f"; {len(row['samples'])} of them:" if row["samples"] else ""
+    return f"{row['destination']}: {row['chosen']} events {span}{some}"
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """How a replay stands."""
+    said = [f"{row['delivered']} of {row['chosen']} events delivered"]
+    said += [f"{s}: {words(row[s])}" for s in ("skipped", "dead", "expired") if row[s]]
+    if row["state"] not in (DONE, CANCELLED):
+        said.append(f"{row['pending']} to go, {row['rate']:g} a second at most")
+    said += [f"{hold['kind']}: {hold['reason']}" for hold in row["holds"]]
+    place = f"{row['destination']}: replay {row['id']}"
+    return f"{place} {row['state']}: {'; '.join(said)}"
+
+
+def show_replays(rows: Sequence[Mapping[str, Any]]) -> None:
+    click.echo("\n".join(map(line, rows)) or "none")
+
+
+@reports_on("replay", show=show_replay)
+@click.argument("destination")
+@click.option("--since", type=Instant(), required=True, help="Received then or later.")
+@click.option("--until", type=Instant(), help="Received before; by default now.")
+@click.option("--event", help='Only track events of this name, as "Product *".')
+@click.option("--user", help="Only of this userId or anonymousId.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    default=RATE,
+    show_default=True,
+    help="Events a second, at most.",
+)
+@click.option("--dry-run", is_flag=True, help="Only tell which events it would be.")
+def replay(destination: str, *, dry_run: bool, rate: float, **wanted: Any) -> Found:
+    """Send to DESTINATION again what it has passed in a range of the log.
+
+    Whoever delivers here does it, beside what comes in; this command shows how it goes
+    on, and may be left. Instants are as in 2026-03-01T12:00Z, or how long ago: 24h.
+    Exits with 1 when an event became a dead letter.
+    """
+    found = config.load()
+    shared = existing_log(found)
+    choice = Choice(**wanted | {"until": wanted["until"] or _now()})
+    if choice.since >= choice.until:
+        raise click.UsageError("--since must be before --until")
+    chosen = _chosen(shared, _known(found, destination), choice)
+    preview = _preview(found.destinations[destination], choice, chosen)
+    if dry_run or not chosen.count:
+        return preview, False
+    screen = Console(stderr=True)
+    screen.print(headline(preview), markup=False, highlight=False)
+    started = Replay(
+        **vars(choice), destination=destination, rate=rate, chosen=chosen.count,
+        started_at=_now(),
+    )  # fmt: skip
+    number = shared.ledger.replays.start(started, chosen.spans)
+    row = _watch(found, shared, number, screen)
+    return row, bool(row["dead"])
+
+
+@main.group()
+def replays() -> None:
+    """Replays: see how they stand; pause, resume or cancel one."""
+
+
+@reports_on("list", replays, show=show_replays)
+@click.argument("destination", required=False)
+def list_replays(destination: str | None) -> Found:
+    """Show how the replays stand, the newest first."""
+    shared = existing_log(config.load())
+    found = shared.ledger.replays.all(destination)
+    return [reports.replay(shared, one) for one in found], False
+
+
+@reports_on("pause", replays, show=show_replay)
+@click.argument("replay_id", type=int, metavar="ID")
+def pause(replay_id: int) -> Found:
+    """Let a replay rest, until it is resumed."""
+    return _move(replay_id, PAUSED)
+
+
+@reports_on("resume", replays, show=show_replay)
+@click.argument("replay_id", type=int, metavar="ID")
+def resume(replay_id: int) -> Found:
+    """Let a replay that was paused go on where it was."""
+    return _move(replay_id, RUNNING)
+
+
+@reports_on("cancel", replays, show=show_replay)
+@click.argument("replay_id", type=int, metavar="ID")
+def cancel(replay_id: int) -> Found:
+    """End a replay for good; what was sent is sent."""
+    return _move(replay_id, CANCELLED)
+
+
+def _move(replay_id: int, state: str) -> Found:
+    shared = existing_log(config.load())
+    found = _found(shared, replay_id)
+    if not shared.ledger.replays.move(found, state, _now()):
+        now = _found(shared, replay_id).state
+        able = " or ".join(MOVES[state])
+        raise click.ClickException(f"replay {replay_id} is {now}, not {able}")
+    return reports.replay(shared, _found(shared, replay_id)), False
+
+
+def _found(shared: Surroundings, replay_id: int) -> Replay:
+    found = shared.ledger.replays.find(replay_id)
+    if found is None:
+        raise click.ClickException(f"there is no replay {replay_id}")
+    return found
+
+
+def _known(found: Config, name: str) -> Destination:
+    if name not in found.destinations:
+        names = ", ".join(found.destinations) or "none"
+        raise click.UsageError(
+            f"{name} is not an enabled destination; there are: {names}"
+        )
+    return found.destinations[name]
+
+
+def _chosen(shared: Surroundings, destination: Destination, choice: Choice) -> Chosen:
+    """Only of what it has passed: the rest it gets in any case."""
+    offsets = shared.ledger.offsets(destination.name)
+    ends = {partition: offset for partition, (_, offset) in offsets.items()}
+    starts = shared.log.starts_of(choice.since)
+    total = sum(max(0, end - starts.get(n, 0)) for n, end in ends.items())
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("looking", total=total)
+        return choose(
+            shared.log, choice, ends, lambda passed: progress.advance(task, passed)
+        )
+
+
+def _preview(
+    destination: Destination, choice: Choice, chosen: Chosen
+) -> dict[str, Any]:
+    return {
+        "destination": destination.name,
+        "since": format_iso(choice.since),
+        "until": format_iso(choice.until),
+        "chosen": chosen.count,
+        "samples": [_sample(destination, record) for record in chosen.samples],
+    }
+
+
+def _sample(destination: Destination, record: Record) -> dict[str, Any]:
+    """An event, and what would become of it now."""
+    delivery = destination.prepare(record)
+    outcome = delivery.state or "deliver"
+    return {
+        "type": record.event["type"],
+        "event": record.event.get("event"),
+        "receivedAt": format_iso(record.received_at),
+        **outcome_row(destination.name, record.message_id, outcome, delivery),
+    }
+
+
+def _watch(
+    found: Config, shared: Surroundings, number: int, screen: Console
+) -> dict[str, Any]:
+    """Shows how far it is until it is over, or nobody works on it."""
+    with Progress(console=screen, transient=True) as progress:
+        task = progress.add_task(f"replay {number}")
+        while True:
+            row = reports.replay(shared, _found(shared, number))
+            done = row["chosen"] - row["pending"]
+            progress.update(task, total=row["chosen"], completed=done)
+            if row["state"] != RUNNING:
+                return row
+            if not count_workers(found.router.data_dir):
+                progress.console.print(
+                    "nobody delivers here now: it goes on when a router does",
+                    highlight=False,
+                )
+                return row
+            time.sleep(LOOK_EVERY)
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
