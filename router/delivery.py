@@ -18,6 +18,7 @@ from router.destination import Destination
 from router.errors import StorageUnavailable
 from router.gate import MENDABLE, Surroundings
 from router.lane import Lane
+from router.ledger import surplus
 from router.replaying import Replayed, ReplayLane
 from router.wakeup import Ear, count_workers
 
@@ -46,7 +47,8 @@ class Lanes:
         self._keeper.start()
 
     def stop(self) -> None:
-        """Ends the requests that are under way, commits, and releases all claims.
+        """Ends the requests that are under way, commits, releases all claims, and says
+        where the ledger does not add up.
 
         May take as long as the slowest request; the threads are daemons, so a process
         that cannot wait may end."""
@@ -65,6 +67,7 @@ class Lanes:
                 self._stopping.wait(1.0)
             finally:
                 self._end()
+        self._check_ledger()
 
     def _look_after(self) -> None:
         with closing(Ear(self._data_dir)) as ear:
@@ -84,6 +87,19 @@ class Lanes:
             lane.join()
         self._lanes = []
         self._shared.ledger.close()
+
+    def _check_ledger(self) -> None:
+        """Other processes may go on meanwhile: it adds up at any instant."""
+        try:
+            for destination in self._destinations:
+                off = surplus(*self._shared.ledger.balance(destination.name))
+                if off:
+                    line = "%s: the ledger is off by %+d: events passed less counted"
+                    logger.error(line, destination.name, off)
+        except StorageUnavailable as error:
+            logger.error("the ledger cannot be checked: %s", error)
+        finally:
+            self._shared.ledger.close()
 
     def _share(self) -> None:
         """Claims up to an even share of the lanes of each destination and replay; gives

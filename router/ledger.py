@@ -90,6 +90,12 @@ class Hold:
 HOLD_COLUMNS = ", ".join(field.name for field in fields(Hold)[:-1]) + ", destination"
 
 
+def surplus(offsets: Offsets, counts: Counts) -> int:
+    """How many events more were passed than counted; 0 in a ledger that adds up."""
+    passed = sum(offset - start for start, offset in offsets.values())
+    return passed - counts.total()
+
+
 class Ledger:
     """The ledger in `data_dir/ledger.db`. All methods raise StorageUnavailable."""
 

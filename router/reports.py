@@ -10,7 +10,7 @@ from router.config import Config
 from router.destination import SKIPPED
 from router.events import TYPES
 from router.gate import REMEDIES, SERIOUS, Surroundings
-from router.ledger import Hold
+from router.ledger import Hold, surplus
 from router.letters import DROPPED, EXPIRED, RETRYING, DeadLetter
 from router.plugins import Found, manager
 from router.replaying import NOT_CHOSEN
@@ -79,7 +79,7 @@ def balances(shared: Surroundings, destination: str) -> dict[str, Any]:
         "accepted": passed + unread,
         **_outcomes(counts),
         "pending": unread + counts[RETRYING, RETRYING],
-        "balanced": passed == sum(counts.values()),
+        "balanced": surplus(offsets, counts) == 0,
     }
 
 
