@@ -2,7 +2,8 @@
 
     read a window of the log, prepared -> send what has a payload -> commit
 
-Letters that were put back to work go first, in the same way.
+Letters that were put back to work go the same way, a window of them before each of the
+log; and before an event of the log all letters of its user.
 
 A window holds what may be under way at once: a batch for each of the destination's
 `concurrency` streams. A user's events are all in one batch, in order, so that none
@@ -12,7 +13,7 @@ overtakes another.
 import logging
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import takewhile
@@ -100,13 +101,14 @@ class Lane(threading.Thread):
 
     def _work(self) -> None:
         while not self._stopping.is_set():
-            self._retry_letters()
             for window in windows(self._read_log, self.destination, self._offset):
-                self._retry_letters()
+                if self._retry_some():
+                    self._retry_letters_of(window.users)
                 if self._stopping.is_set() or not self._pass(window):
                     return
-            self._grown.wait(LOOK_EVERY)
-            self._grown.clear()
+            if not self._retry_some():
+                self._grown.wait(LOOK_EVERY)
+                self._grown.clear()
 
     def _pass(self, window: Window) -> bool:
         """Sends what is next in the log; false where the lane has to begin anew."""
@@ -136,10 +138,21 @@ class Lane(threading.Thread):
             if offset != self._offset:
                 raise Fenced(f"{name}: partition {self.partition} has moved on")
 
-    def _retry_letters(self) -> None:
-        """Sends what was put back to work, between two windows of the log, so that no
-        event of the same users is under way."""
-        for window in windows(self._read_letters, self.destination):
+    def _retry_some(self) -> bool:
+        """Sends a window of what was put back to work, between two windows of the log,
+        so that no event of the same users is under way; whether there was any."""
+        settings = self.destination.settings
+        most = settings.batch_events * settings.concurrency
+        for window in windows(partial(self._read_letters, most), self.destination):
+            self._send(window)
+            # What was read with it may have changed by the next time.
+            return True
+        return False
+
+    def _retry_letters_of(self, users: Collection[str]) -> None:
+        """Sends all that was put back to work of these users, whose events follow."""
+        read = partial(self._read_letters, PAGE_RECORDS, users=users)
+        for window in windows(read, self.destination):
             if self._stopping.is_set():
                 return
             self._send(window)
@@ -147,10 +160,12 @@ class Lane(threading.Thread):
     def _read_log(self, offset: int) -> Sequence[Record]:
         return self._shared.log.read(self.partition, offset, PAGE_RECORDS, PAGE_BYTES)
 
-    def _read_letters(self, offset: int) -> Sequence[Record]:
+    def _read_letters(
+        self, most: int, offset: int, users: Collection[str] | None = None
+    ) -> Sequence[Record]:
         lane = (self.destination.name, self.partition)
         letters = self._shared.ledger.letters
-        return letters.retrying(*lane, offset, PAGE_RECORDS, PAGE_BYTES)
+        return letters.retrying(*lane, offset, most, PAGE_BYTES, users)
 
     def _must_stall(self, delivery: Delivery) -> bool:
         """A bug in a mapping costs its own event, but not every event."""

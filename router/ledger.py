@@ -16,7 +16,14 @@ from dataclasses import astuple, dataclass, field, fields, replace
 from pathlib import Path
 
 from router.errors import RouterError
-from router.letters import OF_REPLAYS, DeadLetter, Letters, add_counts, insert
+from router.letters import (
+    OF_REPLAYS,
+    USERS,
+    DeadLetter,
+    Letters,
+    add_counts,
+    insert,
+)
 from router.letters import SCHEMA as RETRIES
 from router.replays import SCHEMA as REPLAYS
 from router.replays import Replays
@@ -100,7 +107,7 @@ class Ledger:
     """The ledger in `data_dir/ledger.db`. All methods raise StorageUnavailable."""
 
     def __init__(self, data_dir: Path) -> None:
-        steps = [SCHEMA, ARRIVALS, RETRIES, REPLAYS + OF_REPLAYS]
+        steps = [SCHEMA, ARRIVALS, RETRIES, REPLAYS + OF_REPLAYS, USERS]
         self._db = Database(data_dir / "ledger.db", steps)
         self.letters = Letters(self._db)
         self.replays = Replays(self._db)

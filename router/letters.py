@@ -10,11 +10,12 @@ adds up at any instant: a letter put back counts as `retrying`, which is pending
 """
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from router import codec
+from router.events import user_key
 from router.log import Record
 from router.store import Database
 from router.timestamps import parse
@@ -34,6 +35,17 @@ CREATE INDEX dead_letters_closed ON dead_letters (closed_at)
 
 # Of an event that was sent again: its replay, with the counts of which it counts.
 OF_REPLAYS = "ALTER TABLE dead_letters ADD COLUMN replay INTEGER NOT NULL DEFAULT 0;"
+
+# Whose event a letter is that was put back, so that his events can wait for it.
+USERS = """
+ALTER TABLE dead_letters ADD COLUMN user_key TEXT;
+UPDATE dead_letters SET user_key = coalesce(
+    nullif(json_extract(CAST(body AS TEXT), '$.anonymousId'), ''),
+    json_extract(CAST(body AS TEXT), '$.userId'), ''
+) WHERE state = 'retrying';
+CREATE INDEX dead_letters_retrying_of ON dead_letters
+    (destination, partition, user_key, offset) WHERE state = 'retrying';
+"""
 
 DEAD, RETRYING, DROPPED = "dead", "retrying", "dropped"
 OPEN = (DEAD, RETRYING)
@@ -178,17 +190,34 @@ class Letters:
         return self._move(ids, OPEN, columns | {"closed_at": now}, entry)
 
     def retrying(
-        self, destination: str, partition: int, offset: int, limit: int, max_bytes: int
+        self,
+        destination: str,
+        partition: int,
+        offset: int,
+        limit: int,
+        max_bytes: int,
+        users: Collection[str] | None = None,
     ) -> list[Retried]:
         """What a lane is to try again, from an offset on, in the order of the log: at
-        most `limit` events, and no more once their bodies reach `max_bytes`."""
+        most `limit` events, and no more once their bodies reach `max_bytes`.
+
+        users: the user keys of those whose events are wanted; none given: of all.
+        """
         records: list[Retried] = []
         size = 0
-        place = "destination = ? AND partition = ? AND offset >= ?"
-        query = f"{LETTERS} WHERE {place} AND state = 'retrying'"
-        values = (destination, partition, offset, limit)
+        index, where = "dead_letters_retrying", "destination = ? AND partition = ?"
+        values: list[Any] = [destination, partition]
+        if users is not None:
+            index = "dead_letters_retrying_of"
+            where += " AND user_key IN (SELECT value FROM json_each(?))"
+            values.append(_dumped(list(users)))
+        where += " AND offset >= ? AND state = 'retrying' ORDER BY offset LIMIT ?"
+        # Left to itself SQLite walks through the letters of all, for lack of figures.
+        found = f"SELECT id FROM dead_letters INDEXED BY {index} WHERE {where}"
+        query = f"{LETTERS} WHERE id IN ({found})"
+        values += [offset, limit]
         with self._db.read() as connection:
-            for row in connection.execute(f"{query} ORDER BY offset LIMIT ?", values):
+            for row in connection.execute(f"{query} ORDER BY offset", values):
                 records.append(_from_row(row).record)
                 size += len(records[-1].body)
                 if size >= max_bytes:
@@ -255,11 +284,14 @@ def _move(
 ) -> bool:
     """Gives a letter that is in one of these states its new columns, a line of history,
     and its new place in the counts; whether it was."""
-    names = "destination, partition, state, code, replay"
+    names = "destination, partition, state, code, replay, body"
     query = f"SELECT {names} FROM dead_letters WHERE id = ?"
     found = connection.execute(query, (letter_id,)).fetchone()
     if found is None or found[2] not in states:
         return False
+    destination, partition, state, code, replay, body = found
+    if columns["state"] == RETRYING:
+        columns = {**columns, "user_key": user_key(codec.loads(body))}
     sets = ", ".join(f"{name} = ?" for name in columns)
     full = "json_array_length(history) >= ?"
     rest = f"CASE WHEN {full} THEN json_remove(history, '$[1]') ELSE history END"
@@ -268,7 +300,6 @@ def _move(
         f"UPDATE dead_letters SET {sets}, {history} WHERE id = ?",
         (*columns.values(), LONGEST_HISTORY, _dumped(entry), letter_id),
     )
-    destination, partition, state, code, replay = found
     name = account(destination, replay)
     now = _counted_as(columns["state"], columns.get("code", ""))
     add_counts(connection, name, partition, {_counted_as(state, code): -1})

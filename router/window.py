@@ -4,7 +4,7 @@ Through the letters that were put back to work it goes in the same way.
 However long the backlog, one page of it and one window are in memory.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -58,6 +58,11 @@ class Window:
         self._most = max(PAGE_RECORDS, settings.batch_events * settings.concurrency)
         self._batch_of: dict[str, Batch] = {}
 
+    @property
+    def users(self) -> Collection[str]:
+        """The user keys of those whose events are in its batches."""
+        return self._batch_of.keys()
+
     def takes(self, delivery: Delivery) -> bool:
         """Adds a delivery, unless the window has no room for it or has to end first."""
         if len(self.deliveries) >= self._most:
@@ -73,12 +78,13 @@ class Window:
     def _is_batched(self, delivery: Delivery) -> bool:
         smallest = min(self.batches, key=lambda batch: len(batch.deliveries))
         user = user_key(delivery.record.event)
-        batch = self._batch_of.setdefault(user, smallest)
+        batch = self._batch_of.get(user, smallest)
         # The byte is the comma that stands between two payloads.
         size = batch.size + delivery.size + 1
         is_full = len(batch.deliveries) >= self._settings.batch_events
         if batch.deliveries and (is_full or size > self._settings.batch_bytes):
             return False
+        self._batch_of[user] = batch
         batch.deliveries.append(delivery)
         batch.size = size
         return True

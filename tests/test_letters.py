@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 )
 from model import PARTITIONS, letter
 
-from router.ledger import SCHEMA, Ledger
+from router.ledger import ARRIVALS, RETRIES, SCHEMA, Ledger
 from router.letters import KEPT_CLOSED, LONGEST_HISTORY
 
 NOW = 1_700_000_001_000
@@ -294,4 +294,22 @@ def test_letters_of_an_older_ledger_can_be_retried(tmp_path):
     assert ledger.letters.put_back([1], NOW) == [1]
     assert [line["state"] for line in one(ledger, 1).history] == ["dead", "retrying"]
     check_adds_up(ledger)
+    ledger.close()
+
+
+def test_letters_that_an_older_router_was_to_retry_are_known_by_their_user(tmp_path):
+    database = sqlite3.connect(tmp_path / "ledger.db")
+    bodies = ['{"userId":"b","anonymousId":"a"}', '{"userId":"b"}', "{}"]
+    rows = "".join(
+        f"INSERT INTO dead_letters VALUES ('shop', 0, {n}, 'web', 'm', 'rejected',"
+        f" 'no', '[]', '', 0, 5, CAST('{body}' AS BLOB), {n}, 'retrying', NULL, '[]');"
+        for n, body in enumerate(bodies)
+    )
+    steps = SCHEMA + ARRIVALS + RETRIES
+    database.executescript(f"{steps} {rows} PRAGMA user_version = 3;")
+    database.close()
+    ledger = Ledger(tmp_path)
+    for user, offset in (("a", 0), ("b", 1), ("", 2)):
+        (found,) = ledger.letters.retrying("shop", 0, 0, *PAGE, users=[user])
+        assert found.offset == offset
     ledger.close()
