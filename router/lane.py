@@ -102,11 +102,12 @@ class Lane(threading.Thread):
     def _work(self) -> None:
         while not self._stopping.is_set():
             for window in windows(self._read_log, self.destination, self._offset):
-                if self._retry_some():
-                    self._retry_letters_of(window.users)
+                if self._retry():
+                    while self._retry(window.users):
+                        pass
                 if self._stopping.is_set() or not self._pass(window):
                     return
-            if not self._retry_some():
+            if not self._retry():
                 self._grown.wait(LOOK_EVERY)
                 self._grown.clear()
 
@@ -138,34 +139,31 @@ class Lane(threading.Thread):
             if offset != self._offset:
                 raise Fenced(f"{name}: partition {self.partition} has moved on")
 
-    def _retry_some(self) -> bool:
-        """Sends a window of what was put back to work, between two windows of the log,
-        so that no event of the same users is under way; whether there was any."""
-        settings = self.destination.settings
-        most = settings.batch_events * settings.concurrency
-        for window in windows(partial(self._read_letters, most), self.destination):
-            self._send(window)
-            # What was read with it may have changed by the next time.
-            return True
-        return False
+    def _retry(self, users: Collection[str] | None = None) -> bool:
+        """Sends a window of what was put back to work, of these users or of all; whether
+        there was any.
 
-    def _retry_letters_of(self, users: Collection[str]) -> None:
-        """Sends all that was put back to work of these users, whose events follow."""
-        read = partial(self._read_letters, PAGE_RECORDS, users=users)
-        for window in windows(read, self.destination):
-            if self._stopping.is_set():
-                return
+        It is between two windows of the log, so that nothing of the same users is under
+        way. What is put back meanwhile may belong before the rest, which is read anew.
+        """
+        read = partial(self._read_letters, users)
+        window = next(windows(read, self.destination), None)
+        if window is not None:
             self._send(window)
+        return window is not None
 
     def _read_log(self, offset: int) -> Sequence[Record]:
         return self._shared.log.read(self.partition, offset, PAGE_RECORDS, PAGE_BYTES)
 
     def _read_letters(
-        self, most: int, offset: int, users: Collection[str] | None = None
+        self, users: Collection[str] | None, offset: int
     ) -> Sequence[Record]:
+        settings = self.destination.settings
+        most = settings.batch_events * settings.concurrency
         lane = (self.destination.name, self.partition)
-        letters = self._shared.ledger.letters
-        return letters.retrying(*lane, offset, most, PAGE_BYTES, users)
+        return self._shared.ledger.letters.retrying(
+            *lane, offset, most, PAGE_BYTES, users
+        )
 
     def _must_stall(self, delivery: Delivery) -> bool:
         """A bug in a mapping costs its own event, but not every event."""

@@ -16,14 +16,7 @@ from dataclasses import astuple, dataclass, field, fields, replace
 from pathlib import Path
 
 from router.errors import RouterError
-from router.letters import (
-    OF_REPLAYS,
-    USERS,
-    DeadLetter,
-    Letters,
-    add_counts,
-    insert,
-)
+from router.letters import OF_REPLAYS, USERS, DeadLetter, Letters, add_counts, insert
 from router.letters import SCHEMA as RETRIES
 from router.replays import SCHEMA as REPLAYS
 from router.replays import Replays

@@ -105,6 +105,24 @@ def test_nothing_of_a_lane_is_under_way_beside_its_letters(site, partner):
     assert (old, new) == (list(range(20)), list(range(20, 60)))
 
 
+def test_letters_that_are_put_back_while_others_go_out_keep_their_order(site, partner):
+    user, other = site.user_in(0), "user" + site.user_in(0)
+    while site.log.partition_of(other) != 0:
+        other += "x"
+    ids = die(site, [(user, 0), (other, 1), (other, 2), (user, 3)])
+    site.ledger.letters.put_back(ids[1:3], NOW)
+
+    def answer(request):
+        if request.ids == (f"{other}:1",):
+            site.ledger.letters.put_back([ids[0], ids[3]], NOW)
+        return TAKEN
+
+    partner.script = answer
+    with site.delivering():
+        eventually(lambda: states(site)["delivered"] == 4)
+    assert by_user(partner.taken()) == {other: [1, 2], user: [0, 3]}
+
+
 def test_one_that_fails_again_is_the_same_letter_with_its_history(site, partner):
     (letter_id,) = die(site, [("a", 0)])
     partner.script = lambda request: TOO_LARGE
