@@ -70,14 +70,16 @@ def application_from_environment() -> WSGIApp:
 def at_log(config: Config) -> Surroundings:
     """The log and the ledger of that configuration, not opened yet."""
     settings, window = config.router, config.ingest.dedupe_window
+    ledger = Ledger(settings.data_dir)
     log = Log(
         settings.data_dir,
         settings.partitions,
         settings.max_disk,
         window,
         retention=settings.retention,
+        beside=ledger.bytes_on_disk,
     )
-    return Surroundings(log, Ledger(settings.data_dir))
+    return Surroundings(log, ledger)
 
 
 def settle(config: Config, shared: Surroundings) -> None:

@@ -140,8 +140,8 @@ class Lane(threading.Thread):
                 raise Fenced(f"{name}: partition {self.partition} has moved on")
 
     def _retry(self, users: Collection[str] | None = None) -> bool:
-        """Sends a window of what was put back to work, of these users or of all; whether
-        there was any.
+        """Sends a window of what was put back to work, of these users or of all; tells
+        whether there was any.
 
         It is between two windows of the log, so that nothing of the same users is under
         way. What is put back meanwhile may belong before the rest, which is read anew.

@@ -16,7 +16,15 @@ from dataclasses import astuple, dataclass, field, fields, replace
 from pathlib import Path
 
 from router.errors import RouterError
-from router.letters import OF_REPLAYS, USERS, DeadLetter, Letters, add_counts, insert
+from router.letters import (
+    KEPT_CLOSED,
+    OF_REPLAYS,
+    USERS,
+    DeadLetter,
+    Letters,
+    add_counts,
+    insert,
+)
 from router.letters import SCHEMA as RETRIES
 from router.replays import SCHEMA as REPLAYS
 from router.replays import Replays
@@ -62,6 +70,9 @@ CREATE TABLE arrivals (
 
 ALL_PARTITIONS = -1
 
+# How many letters are removed in one transaction.
+FORGOTTEN_AT_ONCE = 1000
+
 Offsets = dict[int, tuple[int, int]]
 Counts = Counter[tuple[str, str]]
 
@@ -106,6 +117,7 @@ class Ledger:
         self.replays = Replays(self._db)
         self.dead_letters = self.letters.find
         self.close = self._db.close
+        self.bytes_on_disk = self._db.size
 
     def register(self, destination: str, starts: Mapping[int, int]) -> None:
         """Gives a destination its offsets, unless it has them from earlier."""
@@ -120,6 +132,16 @@ class Ledger:
         """For each partition how far the destination has come that is farthest."""
         query = "SELECT partition, max(offset) FROM offsets GROUP BY partition"
         return dict(self._db.rows(query))
+
+    def tidy(self, now: int) -> None:
+        """Removes letters that were closed long before an instant of milliseconds, and
+        gives free space back; some at a time, as others wait for it."""
+        old = "SELECT id FROM dead_letters WHERE closed_at < ? LIMIT ?"
+        delete = f"DELETE FROM dead_letters WHERE id IN ({old})"
+        values = (now - KEPT_CLOSED, FORGOTTEN_AT_ONCE)
+        while self._db.execute(delete, *values) == FORGOTTEN_AT_ONCE:
+            pass
+        self._db.shrink()
 
     def sync(self) -> None:
         """What was committed survives a power cut, too, once this returns."""

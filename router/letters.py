@@ -89,7 +89,7 @@ class DeadLetter:
 
     @property
     def event(self) -> Any:
-        """The event that was not delivered."""
+        """The event that was not delivered; None for one that was dropped."""
         return codec.loads(self.body)
 
     @property
@@ -184,10 +184,11 @@ class Letters:
 
     def drop(self, ids: Sequence[int], now: int, note: str) -> list[int]:
         """Closes letters that are dead or retrying, which are never sent then; the ids
-        of those that were."""
+        of those that were. Their events are not kept, to make room."""
         columns = {"state": DROPPED, "code": DROPPED, "reason": note}
         entry = {"at": now, **columns}
-        return self._move(ids, OPEN, columns | {"closed_at": now}, entry)
+        gone = {"closed_at": now, "body": b"null"}
+        return self._move(ids, OPEN, columns | gone, entry)
 
     def retrying(
         self,
@@ -237,7 +238,6 @@ class Letters:
                 columns |= {"problems": _dumped(one.problems)}
                 columns |= {"closed_at": one.closed_at}
                 _move(connection, one.id, (RETRYING,), columns, entry)
-            _forget(connection, now)
 
     def _move(
         self,
@@ -247,9 +247,7 @@ class Letters:
         entry: Mapping[str, Any],
     ) -> list[int]:
         with self._db.write() as connection:
-            moved = [n for n in ids if _move(connection, n, states, columns, entry)]
-            _forget(connection, entry["at"])
-        return moved
+            return [n for n in ids if _move(connection, n, states, columns, entry)]
 
 
 def insert(connection: sqlite3.Connection, letters: Iterable[DeadLetter]) -> None:
@@ -320,12 +318,6 @@ def _counted_as(state: str, code: str) -> tuple[str, str]:
     if state == RETRYING:
         return RETRYING, RETRYING
     return (EXPIRED, EXPIRED) if code == EXPIRED else (state, code)
-
-
-def _forget(connection: sqlite3.Connection, now: int) -> None:
-    """Removes letters that were closed long ago."""
-    delete = "DELETE FROM dead_letters WHERE closed_at < ?"
-    connection.execute(delete, (now - KEPT_CLOSED,))
 
 
 def _where(**wanted: Any) -> tuple[str, list[Any]]:

@@ -7,7 +7,7 @@ from an offset. Offsets count from 0 in each partition, without gaps.
 import logging
 import sqlite3
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -85,7 +85,8 @@ class Log:
 
     max_disk: bytes beyond which nothing more is appended. dedupe_window: seconds for
     which a source's message id stands for one event. retention: seconds for which
-    events are kept. segment: bytes at which a new file is begun.
+    events are kept. segment: bytes at which a new file is begun. beside: the bytes of
+    what `max_disk` is for too.
     """
 
     def __init__(
@@ -97,9 +98,11 @@ class Log:
         *,
         retention: float = 7 * 86400.0,
         segment: int | None = None,
+        beside: Callable[[], int] = lambda: 0,
     ) -> None:
         self.partitions = partitions
-        self._max_disk = max_disk
+        self._beside = beside
+        self.max_disk = max_disk
         self._window = int(dedupe_window * 1000)
         self._reported: set[str] = set()
         self._segments = Segments(
@@ -328,8 +331,14 @@ class Log:
         ids.remember(connection, events, first)
 
     def _check_room(self) -> None:
-        if self.bytes_on_disk() >= self._max_disk:
+        size, beside = self.bytes_on_disk(), self._beside()
+        if size >= self.max_disk:
             raise StorageUnavailable("the log has reached max_disk")
+        if size + beside >= self.max_disk:
+            raise StorageUnavailable(
+                f"log and dead letters ({beside} bytes of ledger.db) have reached "
+                "max_disk; dead letters that are no use can be dropped"
+            )
 
 
 def _next_position(connection: sqlite3.Connection) -> int:

@@ -43,7 +43,9 @@ class Metrics(Collector):
         log = self._shared.log
         size = "router_log_bytes", "The size of the log on disk."
         yield GaugeMetricFamily(*size, value=log.bytes_on_disk())
-        most = "router_log_max_bytes", "max_disk: beyond it clients get 503."
+        letters = "router_ledger_bytes", "The size of the ledger, with dead letters."
+        yield GaugeMetricFamily(*letters, value=self._shared.ledger.bytes_on_disk())
+        most = "router_log_max_bytes", "max_disk: with both at it clients get 503."
         yield GaugeMetricFamily(*most, value=self._config.router.max_disk)
 
     def _of_sources(self) -> Iterable[Metric]:

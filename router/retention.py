@@ -66,8 +66,11 @@ class Retention:
         if claim is None:
             return
         try:
-            before = int((self._shared.clock() - self._retention) * 1000)
+            now = self._shared.clock()
+            self._shared.ledger.tidy(int(now * 1000))
+            before = int((now - self._retention) * 1000)
             while ends := self._shared.log.expired(before):
+                self._check_room()
                 for destination in self._shared.ledger.destinations():
                     self._pass(destination, ends)
                 if self._stopping.is_set():
@@ -77,6 +80,14 @@ class Retention:
                 self._shared.log.drop(ends)
         finally:
             claim.release()
+
+    def _check_room(self) -> None:
+        """Raises StorageUnavailable where dead letters leave no room for more."""
+        if self._shared.ledger.bytes_on_disk() >= self._shared.log.max_disk:
+            raise StorageUnavailable(
+                "dead letters have reached max_disk; those that are no use can be "
+                "dropped"
+            )
 
     def _pass(self, destination: str, ends: dict[int, int]) -> None:
         """Moves a destination's offsets to where the log will begin."""

@@ -15,6 +15,10 @@ from typing import Any
 
 from router.errors import StorageUnavailable
 
+# Pages that are freed in one transaction, which others wait for; and how many may stay
+# free for what comes next: 1 MiB.
+FREED_AT_ONCE = SPARE_PAGES = 256
+
 
 @contextmanager
 def locked(path: Path) -> Iterator[int]:
@@ -110,6 +114,27 @@ class Database:
         if held is not None:
             held.connection.close()
 
+    def size(self) -> int:
+        """Bytes of the file, without what is yet in its write-ahead log."""
+        with naming(self.path), suppress(FileNotFoundError):
+            return self.path.stat().st_size
+        return 0
+
+    def shrink(self) -> None:
+        """Gives the space of what was deleted back, some at a time."""
+        # Stepped by a script: a cursor would end after the first page.
+        free_some = f"PRAGMA incremental_vacuum({FREED_AT_ONCE})"
+        with self.read() as connection:
+            was, free = 0, _value(connection, "freelist_count")
+            while free > SPARE_PAGES and free != was:
+                with self._lock.held():
+                    connection.executescript(free_some)
+                was, free = free, _value(connection, "freelist_count")
+            if was:
+                with self._lock.held():
+                    # The file itself is cut only now.
+                    connection.execute("PRAGMA wal_checkpoint").fetchall()
+
     def sync(self) -> None:
         """What was committed is on the disk when this returns."""
         with naming(self.path), suppress(FileNotFoundError):
@@ -120,7 +145,9 @@ class Database:
     def _connection(self) -> sqlite3.Connection:
         if not hasattr(self._threads, "held"):
             with self._lock.held():
-                connection = connect(self.path, self._steps, synchronous="NORMAL")
+                connection = connect(
+                    self.path, self._steps, synchronous="NORMAL", can_shrink=True
+                )
             self._threads.held = Held(connection)
         held: Held = self._threads.held
         return held.connection
@@ -156,6 +183,7 @@ def connect(
     synchronous: str,
     functions: Mapping[str, Callable[[Any], Any]] | None = None,
     mode: str = "rwc",
+    can_shrink: bool = False,
 ) -> sqlite3.Connection:
     """A connection for any thread, but one at a time; raises sqlite3.Error, OSError.
 
@@ -164,6 +192,7 @@ def connect(
     steps: SQL that makes the schema, a string for each format there ever was; a file
     of an older one is brought forward, as a whole or not at all. functions: what the
     steps use beside SQLite's own, of one argument each. mode: "rw" makes no new file.
+    can_shrink: room is left for what `Database.shrink` needs to know.
     """
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
@@ -173,13 +202,23 @@ def connect(
         check_same_thread=False,
     )
     try:
+        if can_shrink:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
+        version = _value(connection, "user_version")
         _bring_forward(connection, path, steps, functions or {})
+        if can_shrink and 0 < version < len(steps):
+            with suppress(sqlite3.Error):  # one that is from before can do without
+                connection.execute("VACUUM")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _value(connection: sqlite3.Connection, pragma: str) -> int:
+    return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
 
 
 def _bring_forward(
@@ -188,7 +227,7 @@ def _bring_forward(
     steps: Sequence[str],
     functions: Mapping[str, Callable[[Any], Any]],
 ) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    version = _value(connection, "user_version")
     known = len(steps)
     if version > known:
         raise sqlite3.DatabaseError(

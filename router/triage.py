@@ -71,14 +71,14 @@ def page(
     shown, so where they are not known (the destination is not enabled) neither is the
     answer.
     """
-    found = REQUEST_ID.match(letter.detail)
+    event, found = letter.event, REQUEST_ID.match(letter.detail)
     history = [{**line, "at": format_iso(line["at"])} for line in letter.history]
     row = reports.letter(letter) | {
         "requestId": found and found[1],
         "detail": letter.detail and MASK,
         "history": history,
-        "event": letter.event if unmask else masked(letter.event),
-        "now": destination and _now(letter, destination, unmask=unmask),
+        "event": event if unmask else masked(event),
+        "now": destination and event and _now(letter, destination, unmask=unmask),
     }
     if unmask and destination is not None:
         row["detail"] = without(letter.detail, secrets_of(destination.settings))

@@ -235,6 +235,7 @@ def test_a_letter_that_was_dropped_while_it_was_sent_stays_dropped(ledger):
     done = replace(before, state="delivered", code="delivered", closed_at=NOW)
     ledger.letters.settle([done], NOW)
     assert one(ledger, letter_id).reason == "no use"
+    assert one(ledger, letter_id).event is None
     check_adds_up(ledger)
 
 
@@ -246,12 +247,36 @@ def test_what_was_closed_is_kept_for_a_week_and_what_is_open_for_good(ledger):
     before = ledger.counts("shop")
 
     def left(now):
-        ledger.letters.settle([], now)
+        ledger.tidy(now)
         return {one.id for one in ledger.dead_letters("shop")}
 
     assert left(NOW + KEPT_CLOSED) == {closed, dropped, dead}
     assert left(NOW + KEPT_CLOSED + 1) == {dead}
     assert ledger.counts("shop") == before
+
+
+def test_the_space_of_letters_that_are_dropped_or_forgotten_comes_back(ledger):
+    for partition in (0, 1):
+        begin = ledger.offsets("shop")[partition][1]
+        span = (begin, begin + 4000)
+        body = b'{"type":"track","x":"%s"}' % (b"x" * 4000)
+        many = [replace(letter(partition, n), body=body) for n in range(*span)]
+        ledger.commit("shop", partition, span, {("dead", "rejected"): 4000}, many)
+    full = ledger.bytes_on_disk()
+    assert full > 30_000_000
+    ids = [letter_id for letter_id, _ in ledger.letters.dead("shop")]
+    ledger.letters.drop(ids[:4000], NOW, "no use")
+    ledger.tidy(NOW)
+    assert ledger.bytes_on_disk() < full * 0.7
+    ledger.letters.put_back(ids[4000:], NOW)
+    done = ledger.letters.retrying("shop", 1, 0, 4000, 1 << 30)
+    ledger.letters.settle(
+        [replace(o.letter, state="delivered", code="", closed_at=NOW) for o in done],
+        NOW,
+    )
+    ledger.tidy(NOW + KEPT_CLOSED + 1)
+    assert ledger.bytes_on_disk() < 5_000_000
+    assert ledger.dead_letters("shop") == []
 
 
 def test_a_page_of_retried_letters_has_an_end(ledger):
@@ -312,4 +337,6 @@ def test_letters_that_an_older_router_was_to_retry_are_known_by_their_user(tmp_p
     for user, offset in (("a", 0), ("b", 1), ("", 2)):
         (found,) = ledger.letters.retrying("shop", 0, 0, *PAGE, users=[user])
         assert found.offset == offset
+    # And its space can come back.
+    assert ledger._db.rows("PRAGMA auto_vacuum") == [(2,)]
     ledger.close()

@@ -283,6 +283,18 @@ def test_beyond_max_disk_nothing_is_stored_and_clients_are_told(tmp_path):
     roomier.close()
 
 
+def test_what_is_beside_the_log_takes_of_its_room(tmp_path):
+    beside = [0]
+    log = Log(tmp_path, PARTITIONS, max_disk=200_000, beside=lambda: beside[0])
+    log.append([accepted("m0")])
+    beside[0] = 200_000 - log.bytes_on_disk()
+    with pytest.raises(StorageUnavailable, match=r"dead letters \(\d+ bytes of ledger"):
+        log.append([accepted("m1")])
+    beside[0] -= 1
+    log.append([accepted("m1")])
+    log.close()
+
+
 def test_a_full_disk_refuses_whole_batches_and_recovers_by_itself(tmp_path, log):
     stored, refused = model.output("fill", tmp_path)
     assert len(refused) == 8

@@ -16,6 +16,7 @@ from model import PARTITIONS, PLENTY, accepted
 from partners import MISCONFIGURED, TAKEN, Partner, Site, event
 
 from router.claims import take
+from router.errors import StorageUnavailable
 from router.gate import Surroundings
 from router.ledger import Ledger
 from router.log import Log
@@ -182,6 +183,31 @@ def test_a_large_backlog_expires_in_little_memory(site: Site) -> None:
     assert peak < 2_000_000
 
 
+def test_dead_letters_that_have_reached_max_disk_get_no_more_until_some_are_dropped(
+    site: Site,
+) -> None:
+    site.configure()
+    site.close()
+    site.log = Log(site.data, 4, max_disk=1 << 23)
+    register(site, "shop")
+
+    def fill() -> None:
+        for day in range(40):
+            events = [accepted(f"{day}:{n}", size=20_000) for n in range(100)]
+            at = (NOON + day * DAY) * 1000
+            site.log.append([replace(one, received_at=at) for one in events])
+            look(site, NOON + WEEK + day * DAY + 2)
+
+    with pytest.raises(StorageUnavailable, match="dead letters have reached max_disk"):
+        fill()
+    assert site.log.starts() != site.log.heads()
+    assert site.ledger.counts("shop").total() == sum(site.log.starts().values())
+    ids = [letter_id for letter_id, _ in site.ledger.letters.dead("shop")]
+    site.ledger.letters.drop(ids, NOON * 1000, "no use")
+    look(site, NOON + 10 * WEEK)
+    assert site.log.starts() == site.log.heads()
+
+
 def test_events_whose_file_is_gone_are_counted_as_missing(
     site: Site, partner: Partner
 ) -> None:
@@ -234,7 +260,9 @@ write_key = "key"
 [destinations.off]
 plugin = "jsonl"
 enabled = false
+"""
 
+ARCHIVE = """
 [destinations.archive]
 plugin = "jsonl"
 """
@@ -249,32 +277,58 @@ def removed_but_open(router: Router) -> list[str]:
     return [one for one in found if "/log/" in one and one.endswith(" (deleted)")]
 
 
-def viewed(number: int) -> dict[str, Any]:
+def viewed(number: int, size: int = 4000) -> dict[str, Any]:
     return {"type": "track", "event": "Viewed", "userId": f"u{number % 5}",
-            "messageId": f"m{number}", "properties": {"x": "x" * 4000}}  # fmt: skip
+            "messageId": f"m{number}", "properties": {"x": "x" * size}}  # fmt: skip
+
+
+def fill(router: Router) -> int:
+    """Sends events until they are refused; how many were taken."""
+    for number in range(500):
+        if not (answer := router.post("/v1/track", viewed(number))).ok:
+            break
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+    return number
 
 
 def test_a_log_that_is_full_takes_events_again_when_old_ones_have_gone(
     router: Router,
 ) -> None:
-    router.configure(CONF.replace("enabled = false", ""))
-    with router.running():
-        pass
-    router.configure(CONF)
+    router.configure(CONF.partition("[destinations.off]")[0] + ARCHIVE)
     with router.running("--workers", "2"):
-        number = 0
-        while (answer := router.post("/v1/track", viewed(number))).ok:
-            number += 1
-            assert number < 500
-        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-        assert int(answer.headers["Retry-After"]) > 0
+        number = fill(router)
         eventually(lambda: router.post("/v1/track", viewed(number)).ok, 30, every=0.2)
         eventually(lambda: router.row("ledger", "archive")["pending"] == 0)
-        off = router.row("ledger", "off")
         archive = router.row("ledger", "archive")
         # What a process has open keeps its space on the disk.
         eventually(lambda: not removed_but_open(router))
     assert archive["delivered"] == archive["accepted"] == number + 1
+
+
+def test_what_a_disabled_destination_had_not_had_takes_room_until_it_is_dropped(
+    router: Router,
+) -> None:
+    # Up to 4 MB of the ledger are in its write-ahead log, which does not count.
+    conf = CONF.replace('"1MB"', '"16MB"')
+    router.configure(conf.replace("enabled = false", ""))
+    with router.running():
+        pass
+    router.configure(conf)
+    with router.running("--workers", "2"):
+        number = 0
+
+        def post() -> bool:
+            nonlocal number
+            events = [viewed(n, 30_000) for n in range(number, number + 15)]
+            answer = router.post("/v1/batch", {"batch": events})
+            number += 15 * answer.ok
+            return answer.ok
+
+        eventually(lambda: not post() and "dead letters (" in router.log(), 60)
+        router.run("dead-letters", "drop", "-d", "off", "--note", "not wanted")
+        eventually(post, 30, every=0.2)
+        off = router.row("ledger", "off")
     assert off["balanced"]
-    assert off["expired"]["expired"] + off["pending"] == number + 1
-    assert off["expired"]["expired"] > 0
+    assert off["accepted"] == number
+    assert off["dead"]["dropped"] > 0
