@@ -31,6 +31,7 @@ from router.explain import explain as explain_event
 from router.explain import explain_file, read_events
 from router.letter_commands import dead_letters
 from router.replay_commands import line as replay_line
+from router.retention import Retention
 
 SEND_EVENTS = 100
 
@@ -192,18 +193,23 @@ def backup(directory: Path) -> Found:
 
 @main.command()
 def deliver() -> None:
-    """Run lanes without HTTP, until SIGTERM; for `deliver = false` in the workers."""
+    """Run lanes and retention without HTTP, until SIGTERM; for `deliver = false` in the
+    workers."""
     log_to_stderr()
     found = config.load()
     shared = at_log(found)
     settle(found, shared)
-    lanes = Lanes(found.destinations.values(), shared, found.router.data_dir)
+    settings = found.router
+    lanes = Lanes(found.destinations.values(), shared, settings.data_dir)
+    retention = Retention(shared, settings.data_dir, settings.retention)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
+    retention.start()
     lanes.start()
     ended.wait()
     lanes.stop()
+    retention.stop()
 
 
 def _post(url: str, batch: Sequence[Any], key: str) -> Mapping[str, Any]:

@@ -126,6 +126,17 @@ def test_one_process_at_a_time_does_it(site: Site) -> None:
     assert sum(site.log.starts().values()) == 30
 
 
+def test_router_deliver_sees_to_it_too(site: Site) -> None:
+    site.configure()
+    conf = site.conf / "all.toml"
+    conf.write_text(conf.read_text().replace("[router]", '[router]\nretention = "2s"'))
+    accept(site, "ada", range(30), NOON)
+    with site.process():
+        eventually(lambda: site.log.starts() == site.log.heads() != {}, 30)
+    assert site.passed() == 30
+    assert sum(site.log.heads().values()) == 30
+
+
 def test_a_crash_at_any_moment_of_it_leaves_every_event_accounted_for(
     tmp_path: Path,
 ) -> None:
