@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from router import DestinationSettings, Retry, codec, hookimpl
+from router.store import make_directory, sync
 
 
 class Settings(DestinationSettings):
@@ -50,7 +51,7 @@ def deliver(
     directory = settings.directory or settings.data_dir / settings.name
     lines = b"".join(codec.dumps(payload) + b"\n" for payload in payloads)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory, 0o777)
         append(directory / f"{client():%Y-%m-%d}.jsonl", lines)
     except OSError as error:
         raise Retry(f"cannot write: {error.strerror}") from error
@@ -63,6 +64,8 @@ def append(file: Path, lines: bytes) -> None:
         # Lanes of several processes write to the same file.
         fcntl.flock(out, fcntl.LOCK_EX)
         size = whole_lines(out.fileno())
+        if size == 0:
+            sync(file.parent)  # to sync a new file is not to sync its name
         try:
             if size < out.tell():
                 # A writer was killed within a line. Its lane sends that event again;

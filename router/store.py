@@ -45,7 +45,7 @@ class FileLock:
         if getattr(self._mine, "is_held", False):
             yield
             return
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(self._path.parent)
         with locked(self._path):
             self._mine.is_held = True
             try:
@@ -248,7 +248,7 @@ def copy(connection: sqlite3.Connection, path: Path) -> None:
 
     Raises sqlite3.Error, OSError; a page that cannot be read is an error.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(path.parent)
     with closing(sqlite3.connect(path)) as target:
         connection.backup(target)
         (found,) = target.execute("PRAGMA quick_check(1)").fetchone()
@@ -256,6 +256,15 @@ def copy(connection: sqlite3.Connection, path: Path) -> None:
             raise sqlite3.DatabaseError(f"is damaged: {found}")
     sync(path)
     sync(path.parent)
+
+
+def make_directory(path: Path, mode: int = 0o700) -> None:
+    """Makes a directory, and those it is in, as far as they are not there; they are on
+    the disk when this returns. Raises OSError."""
+    if not path.is_dir():
+        make_directory(path.parent, mode)
+        path.mkdir(mode, exist_ok=True)
+        sync(path.parent)
 
 
 def sync(path: Path) -> None:
