@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,8 @@ logger = logging.getLogger("router.delivery")
 
 # Seconds between two looks at the claims: a lane changes hands well within a second.
 LOOK_EVERY = 0.2
+# Seconds of deliveries that a power cut may undo, and with which they are repeated.
+SYNC_EVERY = 1.0
 
 
 class Lanes:
@@ -41,10 +43,12 @@ class Lanes:
         self._replayed: dict[int, Replayed] = {}
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="lanes", daemon=True)
+        self._syncer = threading.Thread(target=self._sync, name="sync", daemon=True)
 
     def start(self) -> None:
         """Starts to claim and run lanes, in threads."""
         self._keeper.start()
+        self._syncer.start()
 
     def stop(self) -> None:
         """Ends the requests that are under way, commits, releases all claims, and says
@@ -54,6 +58,7 @@ class Lanes:
         that cannot wait may end."""
         self._stopping.set()
         self._keeper.join()
+        self._syncer.join()
 
     def _keep(self) -> None:
         while not self._stopping.is_set():
@@ -68,6 +73,11 @@ class Lanes:
             finally:
                 self._end()
         self._check_ledger()
+
+    def _sync(self) -> None:
+        while not self._stopping.wait(SYNC_EVERY):
+            with suppress(StorageUnavailable):  # lanes tell of it when they commit
+                self._shared.ledger.sync()
 
     def _look_after(self) -> None:
         with closing(Ear(self._data_dir)) as ear:

@@ -7,7 +7,7 @@ that at any instant, per destination and partition,
 
 whatever process was killed when. Retrying are dead letters that were put back to work
 (letters.py). The commits need not wait for the disk: after a power cut a lane repeats
-its last batches.
+what it sent since the last sync (delivery.py).
 """
 
 from collections import Counter
@@ -120,13 +120,16 @@ class Ledger:
         self.bytes_on_disk = self._db.size
 
     def register(self, destination: str, starts: Mapping[int, int]) -> None:
-        """Gives a destination its offsets, unless it has them from earlier."""
+        """Gives a destination its offsets, unless it has them from earlier; it keeps
+        them, whatever is committed without waiting for the disk."""
         if not self.offsets(destination):
             rows = [(destination, n, start, start) for n, start in starts.items()]
             columns = "destination, partition, start, offset"
             insert = f"INSERT OR IGNORE INTO offsets ({columns}) VALUES (?, ?, ?, ?)"
             with self._db.write() as connection:
                 connection.executemany(insert, rows)
+            # Or after a power cut it would begin again, at what is the end then.
+            self.sync()
 
     def farthest(self) -> dict[int, int]:
         """For each partition how far the destination has come that is farthest."""
