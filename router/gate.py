@@ -106,9 +106,10 @@ class Gate:
                 self._circuit.forget()
             now = self._clock()
             until = now + self._longest_call + 1
-            if all(self._is_due(hold, now) for hold in holds) and all(
-                self._ledger.take_probe(hold, until) for hold in holds
-            ):
+            is_due = all(self._is_due(hold, now) for hold in holds)
+            # One from before the clock was set back is since now.
+            holds = [replace(hold, since=min(hold.since, now)) for hold in holds]
+            if is_due and all(self._ledger.take_probe(hold, until) for hold in holds):
                 return [
                     replace(hold, until=until, probes=hold.probes + 1) for hold in holds
                 ]
@@ -116,6 +117,9 @@ class Gate:
 
     def _is_due(self, hold: Hold, now: float) -> bool:
         """Whether to probe; at first not if the last probe was ours, and in vain."""
+        if hold.since > now:
+            # The clock was set back, and the hold would last longer by as much.
+            return True
         return hold.until + PASS_ON * (hold.until == self._left_to_others) <= now
 
     def pause(self, seconds: float) -> None:

@@ -318,3 +318,25 @@ def test_a_restart_probes_at_once_and_with_one_call(site, partner, failing):
     with site.delivering(slow):
         eventually(site.is_done)
     assert site.ledger.holds("shop") == []
+
+
+def test_a_hold_from_before_the_clock_was_set_back_is_probed_at_once(site, partner):
+    later = time.time() + 3600
+    site.ledger.hold("shop", Hold("retry_after", "busy", later, later + 1))
+    with site.delivering():
+        accept(site, range(2))
+        eventually(site.is_done)
+    assert site.ledger.holds("shop") == []
+
+
+def test_then_one_call_at_a_time_probes_as_ever(site, partner, failing):
+    later = time.time() + 3600
+    site.ledger.hold("shop", Hold(CIRCUIT, "unwell", later, later + 1))
+    began = time.monotonic()
+    with site.delivering(STEADY):
+        accept(site, range(2))
+        eventually(lambda: len(partner.sent()) > 3)
+        assert partner.most_at_once["shop"] == 1
+        assert len(partner.sent()) <= 2 + (time.monotonic() - began) / STEADY.longest
+        failing.is_mended = True
+        eventually(site.is_done)
