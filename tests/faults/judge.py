@@ -1,5 +1,6 @@
 """What must be so when calm has returned, whatever was done to the router meanwhile."""
 
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,16 +10,48 @@ from typing import Any
 INK, HOOK = "movable_ink", "hook"
 DELIVERED = ("delivered", "delivered")
 
+# Of this name the webhook refuses events until it is mended; then they are retried.
+REFUSED = "Refused"
+
 # What becomes of an event of each name; the pages have none.
 FATES: Mapping[str | None, Mapping[str, tuple[str, str]]] = {
     "Product Viewed": {INK: DELIVERED, HOOK: DELIVERED},
     "Product Added": {INK: ("dead", "requirements"), HOOK: DELIVERED},
-    "Refused": {INK: ("skipped", "unsupported_event"), HOOK: ("dead", "rejected")},
+    REFUSED: {INK: ("skipped", "unsupported_event"), HOOK: DELIVERED},
     None: {INK: ("skipped", "unsupported_type"), HOOK: ("skipped", "unsupported_type")},
 }
 
+# The most events that a lane may have under way: batch_events * concurrency, at most.
+MOST_UNDER_WAY = {INK: 50 * 3, HOOK: 25}
+PARTITIONS = 8
+
+# Seconds for which a request may lie unread at a partner when its sender is killed.
+UNREAD = 1.0
+
 # In every event, in the answers of both partners, and in every secret of conf.d.
 CANARY = "canary"
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An event that a partner took. payload: as it was written. asked_at: when its
+    request was read, in seconds of the monotonic clock, if the partner tells. is_lost:
+    the answer may not have come in time, or at all."""
+
+    id: str
+    payload: str
+    asked_at: float | None = None
+    is_lost: bool = False
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What `router explain` says: the outcome, its code, and the payload of one that
+    would be delivered."""
+
+    outcome: str
+    code: str
+    payload: str | None = None
 
 
 @dataclass(frozen=True)
@@ -26,15 +59,21 @@ class Facts:
     """What was seen from outside.
 
     obligations: ids that were answered with 200, in the order of the answers. log: all
-    events of the log, each partition's in order. arrivals: by destination, the ids that
-    its partner took, in order. letters: (id, code) of its dead letters. ledger: rows of
+    events of the log, each partition's in order. arrivals: by destination, what its
+    partner took, in order. letters: (id, state, code) of its dead letters, in every
+    state. retried: ids of those that were put back to work once the webhook was mended.
+    explained: by destination, what is said of a sample of ids. upsets: when a process
+    was stopped without an end, in seconds of the monotonic clock. ledger: rows of
     `router ledger`. output: what the router wrote.
     """
 
     obligations: Sequence[str]
     log: Sequence[Mapping[str, Any]]
-    arrivals: Mapping[str, Sequence[str]]
-    letters: Mapping[str, Sequence[tuple[str, str]]]
+    arrivals: Mapping[str, Sequence[Arrival]]
+    letters: Mapping[str, Sequence[tuple[str, str, str]]]
+    retried: Sequence[str]
+    explained: Mapping[str, Mapping[str, Explained]]
+    upsets: Sequence[float]
     ledger: Mapping[str, Mapping[str, Any]]
     output: str
 
@@ -52,6 +91,7 @@ def by_user(ids: Iterable[str]) -> dict[str, list[str]]:
 
 
 def repeats(ids: Sequence[str]) -> int:
+    """How many of them were there before."""
     return len(ids) - len(set(ids))
 
 
@@ -81,20 +121,137 @@ def violations(facts: Facts) -> list[str]:
 
 def _unkept(facts: Facts, destination: str) -> list[str]:
     fates = {e["messageId"]: FATES[e.get("event")][destination] for e in facts.log}
-    due = [one for one, fate in fates.items() if fate == DELIVERED]
-    arrived = by_user(facts.arrivals[destination])
+    due = {one for one, fate in fates.items() if fate == DELIVERED}
+    taken = {one.id for one in facts.arrivals[destination]}
     found = []
-    if lost := set(due) - set(facts.arrivals[destination]):
+    if lost := due - taken:
         found.append(f"lost {some(lost)}")
-    if strange := set(facts.arrivals[destination]) - set(due):
+    if strange := taken - due:
         found.append(f"should not have got {some(strange)}")
-    orders = by_user(one for one in due if one not in lost)
-    if wrong := [user for user, ids in orders.items() if arrived[user] != ids]:
-        found.append(f"out of order: {some(wrong)}: {arrived[min(wrong)]}")
+    found += _out_of_order(facts, destination)
+    found += _repeated(facts, destination)
+    found += _unlike_explained(facts, destination, fates)
+    found += _uneven(facts, destination, fates)
+    return found
+
+
+def _in_turn(facts: Facts, destination: str) -> list[str]:
+    """What goes out in the log's order: not what is refused, and retried later."""
+    return [
+        event["messageId"]
+        for event in facts.log
+        if FATES[name := event.get("event")][destination] == DELIVERED
+        and name != REFUSED
+    ]
+
+
+def _out_of_order(facts: Facts, destination: str) -> list[str]:
+    arrived = list(dict.fromkeys(one.id for one in facts.arrivals[destination]))
+    in_turn = _in_turn(facts, destination)
+    retried = set(facts.retried) if destination == HOOK else set()
+    again = [e["messageId"] for e in facts.log if e["messageId"] in retried]
+    found = []
+    for what, ids in (("out of order", in_turn), ("retried out of order", again)):
+        came = set(arrived) & set(ids)
+        expected = by_user(one for one in ids if one in came)
+        orders = by_user(one for one in arrived if one in came)
+        if wrong := [user for user, ids in expected.items() if orders[user] != ids]:
+            found.append(f"{what}: {some(wrong)}: {orders[min(wrong)]}")
+    return found
+
+
+def _repeated(facts: Facts, destination: str) -> list[str]:
+    """Repeats that should not be."""
+    found = []
+    if older := _too_old(facts, destination):
+        found.append(f"got again what was under way no more: {some(older)}")
+    if needless := _needless(facts.arrivals[destination], facts.upsets):
+        found.append(f"got again for no reason: {some(needless)}")
+    return found
+
+
+def _too_old(facts: Facts, destination: str) -> set[str]:
+    """What came again when its lane had gone on by more than is ever under way."""
+    places: dict[str, tuple[int, int]] = {}
+    newest: Counter[int] = Counter()
+    for one in _in_turn(facts, destination):
+        partition = zlib.crc32(user_of(one).encode()) % PARTITIONS
+        newest[partition] += 1
+        places[one] = (partition, newest[partition])
+    newest.clear()
+    seen, older = set(), set()
+    for arrival in facts.arrivals[destination]:
+        if arrival.id not in places:
+            continue
+        partition, place = places[arrival.id]
+        newest[partition] = max(newest[partition], place)
+        behind = newest[partition] - place
+        if arrival.id in seen and behind >= MOST_UNDER_WAY[destination]:
+            older.add(arrival.id)
+        seen.add(arrival.id)
+    return older
+
+
+def _needless(arrivals: Iterable[Arrival], upsets: Sequence[float]) -> set[str]:
+    """What was sent again though its answer was not lost, and nothing had happened to a
+    process since. Only for lanes of one stream: with more, an ordinary stop repeats
+    what was sent behind a batch that waits."""
+    last: dict[str, Arrival] = {}
+    found = set()
+    known = [(one.asked_at, one) for one in arrivals if one.asked_at is not None]
+    for asked_at, arrival in sorted(known, key=lambda pair: pair[0]):
+        before, last[arrival.id] = last.get(arrival.id), arrival
+        if before is None or before.is_lost:
+            continue
+        since = (before.asked_at or 0) - UNREAD
+        if not any(since <= upset <= asked_at for upset in upsets):
+            found.add(arrival.id)
+    return found
+
+
+def _unlike_explained(
+    facts: Facts, destination: str, fates: Mapping[str, tuple[str, str]]
+) -> list[str]:
+    """Also when it says what should not become of an event."""
+    explained = facts.explained[destination]
+    delivered = ("deliver", "deliver")
+    outcomes = {
+        one: delivered if fates[one] == DELIVERED else fates[one] for one in explained
+    }
+    found = []
+    if wrong := [
+        one
+        for one, said in explained.items()
+        if (said.outcome, said.code) != outcomes[one]
+    ]:
+        found.append(f"explain is wrong of {some(wrong)}")
+    if unlike := {
+        one.id
+        for one in facts.arrivals[destination]
+        if one.id in explained and one.payload != explained[one.id].payload
+    }:
+        found.append(f"not the payload that explain shows: {some(unlike)}")
+    return found
+
+
+def _uneven(
+    facts: Facts, destination: str, fates: Mapping[str, tuple[str, str]]
+) -> list[str]:
+    found = []
     dead = Counter(
         f"{one} {code}" for one, (state, code) in fates.items() if state == "dead"
     )
-    letters = Counter(f"{one} {code}" for one, code in facts.letters[destination])
+    # One that was put back to work, and taken, is kept for a while.
+    closed = {
+        event["messageId"]
+        for event in facts.log
+        if event.get("event") == REFUSED and destination == HOOK
+    }
+    letters = Counter(
+        f"{one} {code}"
+        for one, state, code in facts.letters[destination]
+        if not (state == "delivered" and one in closed)
+    )
     if letters != dead:
         different = (letters - dead) + (dead - letters)
         found.append(f"dead letters differ: {some(different)}")

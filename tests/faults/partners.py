@@ -5,12 +5,13 @@ import random
 import threading
 from collections.abc import Iterator
 from email.utils import formatdate
-from time import time
+from pathlib import Path
+from time import monotonic, time
 
 import requests
 from scripted import CLOSE, RESET, Request, answer
 
-from faults.judge import CANARY
+from faults.judge import CANARY, REFUSED, Arrival
 
 # The timeout of both destinations, in seconds.
 TIMEOUT = 2.0
@@ -45,14 +46,41 @@ def deliver(payloads, settings, client):
 BODY = f"{CANARY} as the partner was sent".encode()
 TAKEN = answer()
 
+# Moods in which an answer is lost, or late, or may be late on a busy machine.
+LOST = ("late", "slow", "half", "lost")
+
+
+def elements(text: str) -> list[str]:
+    """The elements of the first array in a JSON text, as they are written there."""
+    decoder, found = json.JSONDecoder(), []
+    end = text.index("[")
+    while text[end] != "]":
+        start = end + 1
+        _, end = decoder.raw_decode(text, start)
+        found.append(text[start:end])
+    return found
+
+
+def taken_by_ink(directory: Path) -> list[Arrival]:
+    """What the sandbox has noted; a line that a dying process has left is none."""
+    found = []
+    for line in (directory / "movable_ink.jsonl").read_text().splitlines():
+        try:
+            events = elements(line)
+        except (ValueError, IndexError):
+            continue
+        found += [Arrival(json.loads(one)["messageId"], one) for one in events]
+    return found
+
 
 class Hook:
-    """Takes whole batches, refuses those that hold a poisonous event, and misbehaves
-    as `mood` says: of its requests, as many as `share` says."""
+    """Takes whole batches, refuses those that hold a poisonous event until it is
+    mended, and misbehaves as `mood` says: of its requests, as many as `share` says."""
 
     def __init__(self, seed: int) -> None:
-        self.taken: list[str] = []
+        self.taken: list[Arrival] = []
         self.mood, self.share = "well", 1.0
+        self.is_mended = False
         self._dice = random.Random(f"{seed}/hook")
         self._lock = threading.Lock()
 
@@ -62,7 +90,7 @@ class Hook:
         if len(request.body) < int(request.headers["content-length"]):
             yield CLOSE  # its sender was killed
             return
-        events = json.loads(request.body)
+        events, asked_at = json.loads(request.body), monotonic()
         match mood:
             case "500":
                 yield answer("500 Internal Server Error", body=BODY)
@@ -84,11 +112,16 @@ class Hook:
                 yield TIMEOUT + 0.5
             case "slow":
                 yield TIMEOUT * 0.9
-        if any(event["name"] == "Refused" for event in events):
+        is_poisonous = any(event["name"] == REFUSED for event in events)
+        if is_poisonous and not self.is_mended:
             yield answer("400 Bad Request", body=BODY)
             return
+        payloads = elements(request.body.decode())
         with self._lock:
-            self.taken += [event["id"] for event in events]
+            self.taken += [
+                Arrival(event["id"], payload, asked_at, mood in LOST)
+                for event, payload in zip(events, payloads, strict=True)
+            ]
         if mood == "half":
             yield TAKEN[:12]
             yield CLOSE
