@@ -134,7 +134,8 @@ class Havoc:
         return True
 
     def wreak(self, seconds: float) -> None:
-        """Goes on for so long, then sets right what can be."""
+        """Goes on for so long, and until each kind has had its turn; then sets right
+        what can be."""
         upsetting = [
             threading.Thread(target=upset)
             for upset in (self._upset_ink, self._upset_hook, self._upset_clock)
@@ -143,8 +144,8 @@ class Havoc:
             thread.start()
         try:
             deadline = time.monotonic() + seconds
-            for act in turns(self._dice, self._kinds):
-                if time.monotonic() > deadline:
+            for number, act in enumerate(turns(self._dice, self._kinds)):
+                if number >= len(self._kinds) and time.monotonic() > deadline:
                     break
                 self.done[act()] += 1
                 time.sleep(self._dice.uniform(0, 1.2))
