@@ -56,12 +56,15 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What all lanes of a process share. clock: epoch seconds."""
+    """What all lanes of a process share. clock: epoch seconds. wait: for an event, or
+    for so many seconds; whether it has come. thread: makes one for a stream."""
 
     log: Log
     ledger: Ledger
     policy: Policy = field(default_factory=Policy)
     clock: Callable[[], float] = time.time
+    wait: Callable[[threading.Event, float], bool] = threading.Event.wait
+    thread: Callable[..., threading.Thread] = threading.Thread
     _circuits: dict[str, Circuit] = field(default_factory=dict, init=False)
 
     def circuit(self, destination: str) -> Circuit:
@@ -89,7 +92,7 @@ class Gate:
         self._partition = partition
         self._longest_call = destination.settings.timeout
         self._ledger, self._policy = shared.ledger, shared.policy
-        self._clock = shared.clock
+        self._clock, self._wait = shared.clock, shared.wait
         self._stopping = stopping
         self._circuit = shared.circuit(self._name)
         self._bugs = 0
@@ -124,7 +127,7 @@ class Gate:
 
     def pause(self, seconds: float) -> None:
         """Waits; raises Stopped."""
-        if self._stopping.wait(seconds):
+        if self._wait(self._stopping, seconds):
             raise Stopped
 
     def opened(self, probed: Sequence[Hold], seconds: float) -> None:

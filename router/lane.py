@@ -94,10 +94,10 @@ class Lane(threading.Thread):
             self._stopping.set()
         except StorageUnavailable as error:
             logger.error("%s: waits for the disk: %s", self.name, error)
-            self._stopping.wait(PAUSE)
+            self._shared.wait(self._stopping, PAUSE)
         except Exception:
             logger.exception("%s: starts again from its last commit", self.name)
-            self._stopping.wait(PAUSE)
+            self._shared.wait(self._stopping, PAUSE)
 
     def _work(self) -> None:
         while not self._stopping.is_set():
@@ -108,7 +108,7 @@ class Lane(threading.Thread):
                 if self._stopping.is_set() or not self._pass(window):
                     return
             if not self._retry():
-                self._grown.wait(LOOK_EVERY)
+                self._shared.wait(self._grown, LOOK_EVERY)
                 self._grown.clear()
 
     def _pass(self, window: Window) -> bool:
@@ -183,7 +183,8 @@ class Lane(threading.Thread):
 
         self._window = window.deliveries
         self._commit()
-        thread = partial(threading.Thread, target=send, name=self.name, daemon=True)
+        begin = self._shared.thread
+        thread = partial(begin, target=send, name=self.name, daemon=True)
         pairs = zip(self._senders, window.batches, strict=True)
         threads = [
             thread(args=(one, batch)) for one, batch in pairs if batch.deliveries
