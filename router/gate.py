@@ -16,7 +16,7 @@ from router.destination import PLUGIN_ERROR, Destination
 from router.errors import Misconfigured, Retry, StorageUnavailable
 from router.ledger import ALL_PARTITIONS, Hold, Ledger
 from router.log import Log
-from router.retry import Policy
+from router.retry import LONGEST_RETRY_AFTER, Policy
 
 logger = logging.getLogger("router.delivery")
 
@@ -92,6 +92,9 @@ class Gate:
         self._partition = partition
         self._longest_call = destination.settings.timeout
         self._ledger, self._policy = shared.ledger, shared.policy
+        self._longest_wait = max(
+            self._policy.longest, LONGEST_RETRY_AFTER, self._longest_call + 1
+        )
         self._clock, self._wait = shared.clock, shared.wait
         self._stopping = stopping
         self._circuit = shared.circuit(self._name)
@@ -109,10 +112,9 @@ class Gate:
                 self._circuit.forget()
             now = self._clock()
             until = now + self._longest_call + 1
-            is_due = all(self._is_due(hold, now) for hold in holds)
-            # One from before the clock was set back is since now.
-            holds = [replace(hold, since=min(hold.since, now)) for hold in holds]
-            if is_due and all(self._ledger.take_probe(hold, until) for hold in holds):
+            if all(self._is_due(hold, now) for hold in holds) and all(
+                self._ledger.take_probe(hold, until) for hold in holds
+            ):
                 return [
                     replace(hold, until=until, probes=hold.probes + 1) for hold in holds
                 ]
@@ -120,8 +122,8 @@ class Gate:
 
     def _is_due(self, hold: Hold, now: float) -> bool:
         """Whether to probe; at first not if the last probe was ours, and in vain."""
-        if hold.since > now:
-            # The clock was set back, and the hold would last longer by as much.
+        if hold.until > now + self._longest_wait:
+            # Only a clock that was set back makes it seem so long.
             return True
         return hold.until + PASS_ON * (hold.until == self._left_to_others) <= now
 

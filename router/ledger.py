@@ -249,9 +249,9 @@ class Ledger:
 
     def take_probe(self, hold: Hold, until: float) -> bool:
         """Whether the caller may be the one that tries again; the next may at until."""
-        update = "UPDATE holds SET until = ?, since = ?, probes = probes + 1"
+        update = "UPDATE holds SET until = ?, probes = probes + 1"
         where = "WHERE destination = ? AND partition = ? AND until = ?"
-        values = (until, hold.since, hold.account, hold.partition, hold.until)
+        values = (until, hold.account, hold.partition, hold.until)
         return self._db.execute(f"{update} {where}", *values) == 1
 
     def probe_now(self, destination: str, kinds: Sequence[str]) -> None:
