@@ -62,8 +62,13 @@ class Metrics(Collector):
     def _of_destinations(self) -> Iterable[Metric]:
         deliveries = CounterMetricFamily(
             "router_deliveries",
-            "Events a destination is done with: delivered, skipped, dead, expired. "
-            "A dead letter that is put back to work is taken off.",
+            "Events that a destination had (delivered), or was not to have (skipped).",
+            labels=("destination", "state", "code"),
+        )
+        given_up = GaugeMetricFamily(
+            "router_given_up_events",
+            "Events that a destination did not have: dead, expired. One that is put "
+            "back to work is taken off.",
             labels=("destination", "state", "code"),
         )
         label = ["destination"]
@@ -84,11 +89,13 @@ class Metrics(Collector):
         for row in reports.statuses(self._config, self._shared):
             name = row["destination"]
             deliveries.add_metric((name, "delivered", ""), row["delivered"])
-            for state in ("skipped", "dead", "expired"):
+            for code, number in row["skipped"].items():
+                deliveries.add_metric((name, "skipped", code), number)
+            for state in ("dead", "expired"):
                 for code, number in row[state].items():
-                    deliveries.add_metric((name, state, code), number)
+                    given_up.add_metric((name, state, code), number)
             pending.add_metric([name], row["pending"])
             oldest.add_metric([name], row["oldestPendingSeconds"] or 0)
             held.add_metric([name], row["state"] == "held")
             letters.add_metric([name], row["deadLetters"])
-        yield from (deliveries, pending, oldest, held, letters)
+        yield from (deliveries, given_up, pending, oldest, held, letters)

@@ -194,8 +194,11 @@ def _status(config: Config, shared: Surroundings, name: str) -> dict[str, Any]:
 
 def _oldest_pending(shared: Surroundings, name: str) -> float | None:
     first = [
-        records[0].received_at
+        record.received_at
         for partition, (_, offset) in shared.ledger.offsets(name).items()
-        if (records := shared.log.read(partition, offset, 1))
+        for record in (
+            *shared.log.read(partition, offset, 1),
+            *shared.ledger.letters.retrying(name, partition, 0, 1, 1),
+        )
     ]
     return round(time.time() - min(first) / 1000, 3) if first else None

@@ -160,6 +160,7 @@ def test_a_thousand_letters_of_a_broken_mapping_are_retried_in_order(
             "status", ok=False
         )
         assert metric(router, "router_dead_letters") == 1000
+        assert metric(router, "router_given_up_events") == 1000
     mend(router)
     with router.running("--workers", "2"):
         done = router.json("dead-letters", "retry", "--destination", "shop")
@@ -291,8 +292,10 @@ def test_dropped_letters_keep_their_note_and_are_not_sent(
     (explained,) = router.json("explain", shown["messageId"])
     assert explained["state"] == "dropped"
     # Also what waits to be tried again, while no lane runs.
+    assert router.row("status", "shop")["oldestPendingSeconds"] is None
     router.json("dead-letters", "retry", str(ids[1]))
     assert router.row("ledger", "shop")["pending"] == 1
+    assert router.row("status", "shop")["oldestPendingSeconds"] > 0
     assert [one["id"] for one in letters(router, "--code", "rejected")] == [ids[2]]
     router.json("dead-letters", "drop", str(ids[1]), "--note", "no")
     assert is_tried(router)
