@@ -14,6 +14,7 @@ from typing import Any
 from router import envelope, events
 from router.config import IngestSettings
 from router.envelope import Envelope, Item
+from router.episodes import Episode
 from router.errors import InvalidEvent, Refused, StorageUnavailable
 from router.events import Accepted, Arrival
 from router.log import Log
@@ -71,7 +72,7 @@ class Acceptance:
         self._log, self._sources, self._settings = log, sources, settings
         self._appended, self._counted, self._limiter = appended, counted, limiter
         self._clock, self._new_id = clock, new_id
-        self._is_refusing = False
+        self.refusing = Episode(logger, "events are stored again")
 
     def accept(
         self, body: bytes, caller: Caller, kind: str | None = None
@@ -176,13 +177,9 @@ class Acceptance:
         try:
             appended = self._log.append(good)
         except StorageUnavailable as error:
-            if not self._is_refusing:
-                logger.error("clients get 503: %s", error)
-            self._is_refusing = True
+            self.refusing.begin("clients get 503: %s", error)
             raise unavailable() from error
-        if self._is_refusing:
-            logger.warning("events are stored again")
-        self._is_refusing = False
+        self.refusing.end()
         self._appended(appended.grown)
         codes = Counter(note for event in good for note in event.notes)
         codes["duplicate"] = appended.duplicates

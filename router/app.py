@@ -20,6 +20,7 @@ from router.browsers import Dropped, Pixel, Projects, SourceConfig
 from router.config import Config
 from router.counts import Counts
 from router.delivery import Lanes, register
+from router.episodes import Episode
 from router.errors import ConfigError, Refused, StorageUnavailable
 from router.events import TYPES
 from router.gate import Surroundings
@@ -125,10 +126,11 @@ def create_app(config: Config, shared: Surroundings) -> WSGIApp:
         app.add_route(f"/v1/{name}", Calls(acceptance.accept, bodies))
     add_browser_routes(app, config, acceptance, bodies, counts)
     app.add_route("/health", Health())
-    app.add_route("/ready", Ready(log))
+    app.add_route("/ready", Ready(log, acceptance.refusing.end))
     app.add_route("/metrics", Metrics(config, shared, counts))
     app.add_error_handler(Refused, partial(_answer_refused, counts))
-    app.add_error_handler(StorageUnavailable, partial(_answer_unavailable, counts))
+    no_disk = partial(_answer_unavailable, counts, acceptance.refusing)
+    app.add_error_handler(StorageUnavailable, no_disk)
     app.add_error_handler(falcon.HTTPError, partial(_answer_http_error, bodies))
     app.add_error_handler(Exception, _answer_bug)
     if not config.router.sandbox:
@@ -249,9 +251,14 @@ def _answer_refused(
 
 
 def _answer_unavailable(
-    counts: Counts, req: Any, resp: Any, error: StorageUnavailable, params: Any
+    counts: Counts,
+    refusing: Episode,
+    req: Any,
+    resp: Any,
+    error: StorageUnavailable,
+    params: Any,
 ) -> None:
-    logger.error("%s: %s", req.path, error)
+    refusing.begin("%s: %s", req.path, error)
     _answer_refused(counts, req, resp, unavailable(), params)
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 
+from router.episodes import Episode
 from router.errors import StorageUnavailable
 from router.ledger import Ledger
 
@@ -23,7 +24,7 @@ class Counts:
         self._new: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
         self._writer: threading.Thread | None = None
-        self._is_waiting = False
+        self._waiting = Episode(logger, "counts are stored again")
 
     def add(self, source: str, code: str, number: int = 1) -> None:
         """Counts what a source sent; an unknown source has no name."""
@@ -44,13 +45,11 @@ class Counts:
         try:
             self._ledger.count_arrivals(new)
         except StorageUnavailable as error:
-            if not self._is_waiting:
-                logger.warning("counts wait for the disk: %s", error)
-            self._is_waiting = True
+            self._waiting.begin("counts wait for the disk: %s", error)
             with self._lock:
                 self._new.update(new)
         else:
-            self._is_waiting = False
+            self._waiting.end()
 
     def _write_on(self) -> None:
         while True:

@@ -13,6 +13,7 @@ from typing import Any
 
 from router.circuit import Circuit
 from router.destination import PLUGIN_ERROR, Destination
+from router.episodes import Episode
 from router.errors import Misconfigured, Retry, StorageUnavailable
 from router.ledger import ALL_PARTITIONS, Hold, Ledger
 from router.log import Log
@@ -214,12 +215,16 @@ class Gate:
     def until_stored(self, store: Callable[[], Any]) -> Any:
         """Stores what has happened, and waits for a disk that is full: what was sent
         must not be sent again. Raises Stopped."""
+        waiting = Episode(logger, f"{self._name}: the disk is back")
         while True:
             try:
-                return store()
+                stored = store()
             except StorageUnavailable as error:
-                logger.error("%s: waits for the disk: %s", self._name, error)
+                waiting.begin("%s: waits for the disk: %s", self._name, error)
                 self.pause(STORAGE_PAUSE)
+            else:
+                waiting.end()
+                return stored
 
     def _holds(self) -> list[Hold]:
         return self._ledger.holds(self._name, self._partition, self._account)

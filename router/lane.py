@@ -20,6 +20,7 @@ from itertools import takewhile
 
 from router.claims import Claim
 from router.destination import DEAD, PLUGIN_ERROR, Delivery, Destination
+from router.episodes import Episode
 from router.errors import StorageUnavailable
 from router.gate import Gate, Stopped, Surroundings
 from router.ledger import Fenced
@@ -52,6 +53,7 @@ class Lane(threading.Thread):
         self._claim, self._shared = claim, shared
         self._grown = threading.Event()
         self._stopping = threading.Event()
+        self._waiting = Episode(logger, f"{self.name}: the disk is back")
         self._replay = 0
         self._window: list[Delivery] = []
         self._committing = threading.Lock()
@@ -93,7 +95,7 @@ class Lane(threading.Thread):
             logger.warning("%s: starts anew: %s", self.name, error)
             self._stopping.set()
         except StorageUnavailable as error:
-            logger.error("%s: waits for the disk: %s", self.name, error)
+            self._waiting.begin("%s: waits for the disk: %s", self.name, error)
             self._shared.wait(self._stopping, PAUSE)
         except Exception:
             logger.exception("%s: starts again from its last commit", self.name)
@@ -208,6 +210,7 @@ class Lane(threading.Thread):
             now = int(self._shared.clock() * 1000)
             self._gate.until_stored(partial(self._store, settled, now))
             del self._window[: len(settled)]
+        self._waiting.end()
         if dead := [one for one in settled if one.state == DEAD]:
             codes = ", ".join(sorted({one.code for one in dead}))
             logger.warning("%s: %d dead letters (%s)", self.name, len(dead), codes)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from router.episodes import Episode
 from router.store import locked
 
 # Seconds' worth of its limit that a source which was quiet may send at once.
@@ -34,7 +35,7 @@ class Limits:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory, self._limits, self._clock = directory, limits, clock
-        self._is_failing = False
+        self._failing = Episode(logger, "rate limits are in force again")
 
     def wait(self, source: str, number: int) -> float | None:
         """The seconds that a source must wait before it sends, or None; then its events
@@ -47,11 +48,11 @@ class Limits:
             seconds = self._charge(source, number, limit)
         except OSError as error:
             # If it is the disk the log will refuse the events.
-            if not self._is_failing:
-                logger.error("the rate limit of %s is not in force: %s", source, error)
-            self._is_failing = True
+            self._failing.begin(
+                "the rate limit of %s is not in force: %s", source, error
+            )
             return None
-        self._is_failing = False
+        self._failing.end()
         return seconds
 
     def _charge(self, source: str, number: int, limit: float) -> float | None:

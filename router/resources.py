@@ -44,13 +44,14 @@ class Health:
 
 
 class Ready:
-    """`GET /ready`: events can be accepted."""
+    """`GET /ready`: events can be accepted; calls found_ready when they can."""
 
-    def __init__(self, log: Log) -> None:
-        self._log = log
+    def __init__(self, log: Log, found_ready: Callable[[], None]) -> None:
+        self._log, self._found_ready = log, found_ready
 
     def on_get(self, req: Request, resp: Response) -> None:
         self._log.check_writable()
+        self._found_ready()
         answer(resp, {"status": "ready"})
 
     on_head = on_get

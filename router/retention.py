@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 from router.claims import take
+from router.episodes import Episode
 from router.errors import StorageUnavailable
 from router.gate import Surroundings
 from router.ledger import Fenced
@@ -45,12 +46,14 @@ class Retention:
         self._keeper.join()
 
     def _keep(self) -> None:
+        waiting = Episode(logger, "retention goes on")
         every = min(LOOK_EVERY, self._retention / SHARES_OF_TIME)
         while not self._stopping.wait(every):
             try:
                 self.look()
+                waiting.end()
             except (StorageUnavailable, OSError) as error:
-                logger.error("retention waits for the disk: %s", error)
+                waiting.begin("retention waits for the disk: %s", error)
             except Exception:
                 logger.exception("retention tries again later")
         self._shared.ledger.close()

@@ -2,6 +2,8 @@
 
 import os
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -148,6 +150,10 @@ def test_a_damaged_segment_is_named_and_all_others_are_delivered(
         # Clients go on, though what they sent on that day is no longer known.
         fourth = accept(site, "ada", range(30, 40), NOON + 2 * DAY + 60)
         assert "not known from 00000002.db: " in caplog.text
+        # The lane tries again each second, and says so once.
+        time.sleep(1.5)
+        tries = Counter(one.getMessage() for one in caplog.records)
+        assert not [one for one in tries if "waits for" in one and tries[one] > 1]
         shared = Surroundings(site.log, site.ledger)
         with pytest.raises(StorageUnavailable, match=r"^00000002\.db: "):
             back_up(shared, site.directory / "copy")

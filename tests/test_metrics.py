@@ -121,7 +121,7 @@ def test_counts_outlive_a_stop_in_order_and_a_reload(router: Router) -> None:
 
 
 def test_a_disk_that_is_out_of_order_is_said_and_probes_are_no_arrivals(
-    tmp_path: Path,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     conf, data = tmp_path / "conf.d", tmp_path / "data"
     conf.mkdir()
@@ -139,9 +139,15 @@ def test_a_disk_that_is_out_of_order_is_said_and_probes_are_no_arrivals(
             assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
             assert answer.headers["X-RateLimit-Reset"] == answer.headers["Retry-After"]
         data.unlink()
+        for path in ("/ready", "/ready"):
+            assert requests.get(f"{url}{path}", timeout=10).ok
         text = requests.get(f"{url}/metrics", timeout=10).text
     counted = [line for line in text.splitlines() if "arrivals_total{" in line]
     assert counted == ['router_arrivals_total{code="unavailable",source="web"} 3.0']
+    # Once, however many requests met it.
+    http = [one.getMessage() for one in caplog.records if one.name == "router.http"]
+    said = [one for one in http if not one.startswith("counts ")]
+    assert [one.split(":")[0] for one in said] == ["/ready", "events are stored again"]
 
 
 def test_what_cannot_be_written_is_kept_and_that_is_said_once(
@@ -155,10 +161,12 @@ def test_what_cannot_be_written_is_kept_and_that_is_said_once(
     counts.write()
     (said,) = caplog.messages
     assert said.startswith("counts wait for the disk: ")
+    caplog.clear()
     (tmp_path / "data").unlink()
     counts.add("web", "accepted")
     counts.write()
     counts.write()
+    assert caplog.messages == ["counts are stored again"]
     assert ledger.arrivals() == Counter({("web", "accepted"): 3})
     ledger.close()
 
