@@ -76,6 +76,8 @@ def show_status(found: Sequence[Mapping[str, Any]]) -> None:
                 f"{hold['reason']}; tried again at {hold['nextProbe']}; "
                 f"remedy: {hold['remedy']}"
             )
+        for damage in row["unreadable"]:
+            click.echo(f"{place}: waits for {damage}; see Damage in docs/operations.md")
         if row["deadLetters"]:
             command = f"router dead-letters list {place}"
             click.echo(f"{place}: {row['deadLetters']} dead letters: {command}")

@@ -7,6 +7,7 @@ RouterError
 ├── InvalidEvent         one event cannot be accepted (code, message)
 ├── Refused              a whole request cannot be accepted (status, code, message)
 ├── StorageUnavailable   the disk is full, read-only or failing
+│   └── Damaged          what is in a file is not what was written
 ├── Fenced               (ledger) another lane has moved the offset
 └── Outcome              what a plugin says of a delivery that was not taken
     ├── Retry            the partner is unwell: wait, then send the same again
@@ -80,6 +81,10 @@ class Refused(RouterError):
 
 class StorageUnavailable(RouterError):
     """The disk is full, read-only or failing; what was asked for was not done."""
+
+
+class Damaged(StorageUnavailable):
+    """What is in a file is not what was written: no waiting will mend it."""
 
 
 class Outcome(RouterError):

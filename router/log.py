@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from router import codec, ids
-from router.errors import StorageUnavailable
+from router.errors import Damaged, StorageUnavailable
 from router.events import Accepted
 from router.segments import SHARES_OF_SPACE, SHARES_OF_TIME, Segment, Segments, head
 from router.store import connect, copy
@@ -146,7 +146,7 @@ class Log:
                 rows.append((position, partition, heads[partition], *event.columns()))
                 heads[partition] += 1
             connection.executemany(INSERT_EVENT, rows)
-            self._remember(connection, new, first)
+            ids.remember(connection, new, first)
             if new:
                 connection.execute(NOTE_NEWEST, (-(-newest // 1000) * 1000,))
         return Appended(set(heads), len(events) - len(new))
@@ -178,9 +178,13 @@ class Log:
         return records
 
     def starts(self) -> dict[int, int]:
-        """For each partition the offset of the oldest event that is kept."""
-        segments = self._segments.all()
-        starts = segments[0].starts if segments else {}
+        """For each partition the offset of the oldest event that is kept, and can be
+        read."""
+        starts: Mapping[int, int] = {}
+        for segment in self._segments.all():
+            with suppress(Damaged):
+                starts = segment.starts
+                break
         return {n: starts.get(n, 0) for n in range(self.partitions)}
 
     def starts_of(self, instant: int) -> dict[int, int]:
@@ -229,20 +233,22 @@ class Log:
         segments = self._segments.all()
         if len(segments) == 1 and 0 < segments[0].newest() < before:
             self._segments.begin()
-            segments = self._segments.all()
-        if len(segments) < 2 or segments[0].newest_when_sealed >= before:
-            return {}
-        return {n: segments[1].starts.get(n, 0) for n in range(self.partitions)}
+        ends = self._segments.expired(before)
+        return ends and {n: ends.get(n, 0) for n in range(self.partitions)}
 
     def drop(self, ends: Mapping[int, int]) -> None:
         """Removes the segments that have nothing from these offsets on, and gives
         their space back."""
-        passed = (
-            segment.number
-            for segment in self._segments.all()
-            if all(segment.starts.get(n, 0) <= end for n, end in ends.items())
-        )
-        self._segments.drop(max(passed, default=0))
+        keep = 0
+        for segment in self._segments.all():
+            with suppress(Damaged):
+                if all(segment.starts.get(n, 0) <= end for n, end in ends.items()):
+                    keep = segment.number
+        self._segments.drop(keep)
+
+    def damage(self) -> list[str]:
+        """What is wrong with files of which not even the beginning can be read."""
+        return [one for s in self._segments.all() if (one := s.damage())]
 
     def go_on_from(self, offsets: Mapping[int, int]) -> bool:
         """Sees to it that no event gets an offset before these; whether that needed
@@ -323,12 +329,6 @@ class Log:
         if str(error) not in self._reported:
             self._reported.add(str(error))
             logger.error("what was sent before is not known from %s", error)
-
-    def _remember(
-        self, connection: sqlite3.Connection, events: Sequence[Accepted], first: int
-    ) -> None:
-        """Notes the ids of events, which are at the positions from first on."""
-        ids.remember(connection, events, first)
 
     def _check_room(self) -> None:
         size, beside = self.bytes_on_disk(), self._beside()

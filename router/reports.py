@@ -8,10 +8,12 @@ import ujson
 
 from router.config import Config
 from router.destination import SKIPPED
+from router.errors import StorageUnavailable
 from router.events import TYPES
 from router.gate import REMEDIES, SERIOUS, Surroundings
 from router.ledger import Hold, surplus
 from router.letters import DROPPED, EXPIRED, RETRYING, DeadLetter
+from router.log import Record
 from router.plugins import Found, manager
 from router.replaying import NOT_CHOSEN
 from router.replays import Replay
@@ -179,7 +181,9 @@ def _status(config: Config, shared: Surroundings, name: str) -> dict[str, Any]:
         state = "not started"
     else:
         state = "held" if kinds & set(SERIOUS) else "retrying" if kinds else "running"
-    oldest = _oldest_pending(shared, name)
+    oldest, unreadable = _oldest_pending(shared, name)
+    if unreadable and state in ("retrying", "running"):
+        state = "held"
     outcomes = _outcomes(shared.ledger.counts(name, replays=True))
     dead, expired = outcomes["dead"], outcomes["expired"].get(EXPIRED, 0)
     replays = shared.ledger.replays.all(name, SHOWN_REPLAYS)
@@ -188,17 +192,21 @@ def _status(config: Config, shared: Surroundings, name: str) -> dict[str, Any]:
         "deadLetters": sum(dead.values()) - dead.get(DROPPED, 0) + expired,
         "oldestPendingSeconds": oldest,
         "holds": holds,
+        "unreadable": unreadable,
         "replays": [replay(shared, one) for one in replays],
     }
 
 
-def _oldest_pending(shared: Surroundings, name: str) -> float | None:
-    first = [
-        record.received_at
-        for partition, (_, offset) in shared.ledger.offsets(name).items()
-        for record in (
-            *shared.log.read(partition, offset, 1),
-            *shared.ledger.letters.retrying(name, partition, 0, 1, 1),
-        )
-    ]
-    return round(time.time() - min(first) / 1000, 3) if first else None
+def _oldest_pending(shared: Surroundings, name: str) -> tuple[float | None, list[str]]:
+    """For how many seconds the oldest event waits; and why some cannot be read."""
+    waiting: list[Record] = []
+    unreadable = set()
+    for partition, (_, offset) in shared.ledger.offsets(name).items():
+        waiting += shared.ledger.letters.retrying(name, partition, 0, 1, 1)
+        try:
+            waiting += shared.log.read(partition, offset, 1)
+        except StorageUnavailable as error:
+            unreadable.add(str(error))
+    first = min((record.received_at for record in waiting), default=None)
+    seconds = None if first is None else round(time.time() - first / 1000, 3)
+    return seconds, sorted(unreadable)

@@ -7,11 +7,13 @@ does this.
 
 import logging
 import threading
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from router.claims import take
 from router.episodes import Episode
-from router.errors import StorageUnavailable
+from router.errors import Damaged, StorageUnavailable
 from router.gate import Surroundings
 from router.ledger import Fenced
 from router.letters import EXPIRED, MISSING, DeadLetter
@@ -22,6 +24,8 @@ logger = logging.getLogger("router.retention")
 
 # Seconds between two looks, unless the retention is so short that it needs more.
 LOOK_EVERY = 60.0
+# Seconds between two reports of files that are damaged.
+REPORT_EVERY = 3600.0
 # What is in one commit, which the lanes' commits wait for.
 PAGE_RECORDS = 200
 PAGE_BYTES = 256 * 1024
@@ -33,6 +37,7 @@ class Retention:
     def __init__(self, shared: Surroundings, data_dir: Path, retention: float) -> None:
         self._shared, self._data_dir, self._retention = shared, data_dir, retention
         self._stopping = threading.Event()
+        self._reported = 0.0
         self._keeper = threading.Thread(target=self._keep, name="retention")
         self._keeper.daemon = True
 
@@ -71,6 +76,7 @@ class Retention:
         try:
             now = self._shared.clock()
             self._shared.ledger.tidy(int(now * 1000))
+            self._report_damage(now)
             before = int((now - self._retention) * 1000)
             while ends := self._shared.log.expired(before):
                 self._check_room()
@@ -83,6 +89,12 @@ class Retention:
                 self._shared.log.drop(ends)
         finally:
             claim.release()
+
+    def _report_damage(self, now: float) -> None:
+        if now - self._reported >= REPORT_EVERY:
+            self._reported = now
+            for damage in self._shared.log.damage():
+                logger.error("%s: see Damage in docs/operations.md", damage)
 
     def _check_room(self) -> None:
         """Raises StorageUnavailable where dead letters leave no room for more."""
@@ -111,7 +123,10 @@ class Retention:
     ) -> int:
         """Moves the offset over the first page of the span; returns how far."""
         start, end = span
-        records = self._shared.log.read(partition, start, PAGE_RECORDS, PAGE_BYTES)
+        records: Sequence[Record] = ()
+        # What is in a damaged file counts as missing, like that of one that is gone.
+        with suppress(Damaged):
+            records = self._shared.log.read(partition, start, PAGE_RECORDS, PAGE_BYTES)
         page = [record for record in records if record.offset < end]
         reached = page[-1].offset + 1 if page else end
         counts = {

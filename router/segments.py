@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
-from router.errors import StorageUnavailable
+from router.errors import Damaged, StorageUnavailable
 from router.store import FileLock, naming, sync, transaction
 
 # Of the retention, and of max_disk: how much of what is kept goes at once.
@@ -96,6 +96,16 @@ class Segment:
     @cached_property
     def size_when_sealed(self) -> int:
         return self.size()
+
+    def damage(self) -> str:
+        """Why not even its beginning can be read, or nothing."""
+        try:
+            with self.reading() as connection:
+                connection.execute(STARTS).fetchall()
+                connection.execute(FIRST).fetchone()
+        except Damaged as error:
+            return str(error)
+        return ""
 
     def size(self) -> int:
         """Bytes on disk, with the write-ahead log."""
@@ -190,6 +200,24 @@ class Segments:
                 # There may be more by now than when the caller looked.
                 ends[partition] = max(start, ends.get(partition, 0))
             self._make(newest.number + 1, ends, facts)
+
+    def expired(self, before: int) -> dict[int, int]:
+        """Where the oldest segment ends, as the next one says, if all in it was
+        received before an instant of milliseconds; else nothing.
+
+        Those that are damaged go together with the one before them. They are as old as
+        the next that can be read.
+        """
+        segments = self.all()
+        for place, following in enumerate(segments[1:]):
+            with suppress(Damaged):
+                ends = following.starts
+                try:
+                    newest = segments[place].newest_when_sealed
+                except Damaged:
+                    newest = following.newest()
+                return ends if newest < before else {}
+        return {}
 
     def drop(self, keep: int) -> None:
         """Removes the segments before number keep, but never the newest; and what was

@@ -13,11 +13,13 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from router.errors import StorageUnavailable
+from router.errors import Damaged, StorageUnavailable
 
 # Pages that are freed in one transaction, which others wait for; and how many may stay
 # free for what comes next: 1 MiB.
 FREED_AT_ONCE = SPARE_PAGES = 256
+
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 @contextmanager
@@ -155,11 +157,15 @@ class Database:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Raises StorageUnavailable, with the file's name, for what fails in it."""
+    """Raises StorageUnavailable, with the file's name, for what fails in it; Damaged
+    for what SQLite finds to be no database, or a broken one."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        raise StorageUnavailable(f"{path.name}: {error}") from error
+        # The low byte is the code, the rest says more of it.
+        is_damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED
+        kind = Damaged if is_damaged else StorageUnavailable
+        raise kind(f"{path.name}: {error}") from error
 
 
 @contextmanager

@@ -12,8 +12,8 @@ import model
 import pytest
 from conftest import Router, eventually
 from model import PARTITIONS, PLENTY, batch
-from partners import Partner, Site
-from test_retention import DAY, NOON, accept
+from partners import Partner, Site, event
+from test_retention import DAY, NOON, WEEK, accept, look
 
 from router.backup import back_up
 from router.errors import StorageUnavailable
@@ -165,6 +165,60 @@ def test_a_damaged_segment_is_named_and_all_others_are_delivered(
     assert partner.taken() == first + third + fourth
     assert site.ledger.counts("shop")["expired", "missing"] == 10
     site.check_ledger()
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("spare", [0, 4096])
+def test_a_damaged_segment_goes_in_its_time_and_what_it_held_is_missing(
+    site: Site,
+    partner: Partner,
+    caplog: pytest.LogCaptureFixture,
+    number: int,
+    spare: int,
+) -> None:
+    site.configure(partitions=1)
+    days(site, 5)
+    site.ledger.register("shop", {0: 0})
+    file = site.log.directory / f"{number:08}.db"
+    with file.open("r+b") as opened:
+        opened.seek(spare)
+        opened.write(os.urandom(file.stat().st_size - spare))
+    look(site, NOON + WEEK + DAY // 2)
+    # One that is damaged is as old as the next that can be read.
+    assert site.log.starts() == {0: 0 if number == 2 else 10}
+    assert f"{file.name}: " in caplog.text
+    caplog.clear()
+    look(site, NOON + WEEK + 3 * DAY + DAY // 2)
+    assert site.log.starts() == {0: 40}
+    assert not file.exists()
+    counts = {("expired", "missing"): 10, ("expired", "expired"): 30}
+    assert site.ledger.counts("shop") == counts
+    with site.delivering():
+        eventually(site.is_done)
+    assert partner.taken() == [f"ada:{n}" for n in range(40, 50)]
+    site.check_ledger()
+
+
+def test_what_waits_for_a_damaged_segment_is_held_and_told_of(router: Router) -> None:
+    router.configure(CONF.replace("20s", "1d"))
+    with router.running():
+        pass
+    log = Log(router.data, 8, PLENTY, segment=1)
+    for number in range(3):
+        log.append([event("ada", number)])
+    log.close()
+    name = "00000002.db"
+    (router.data / "log" / name).write_bytes(b"not a database, " * 1000)
+    with router.running():
+        row = eventually(lambda: (row := status(router))["delivered"] and row)
+    assert row["state"] == "held"
+    assert row["unreadable"] == [f"{name}: file is not a database"]
+    said = f"waits for {name}: file is not a database; see Damage"
+    assert said in router.run("status", ok=False)
+
+
+def status(router: Router) -> dict[str, Any]:
+    return router.row("status", "archive")
 
 
 def test_a_damaged_newest_segment_is_named_and_not_replaced(
