@@ -267,10 +267,12 @@ def copy(connection: sqlite3.Connection, path: Path) -> None:
 def make_directory(path: Path, mode: int = 0o700) -> None:
     """Makes a directory, and those it is in, as far as they are not there; they are on
     the disk when this returns. Raises OSError."""
-    if not path.is_dir():
+    if path.is_dir():
+        return
+    if not path.parent.exists():
         make_directory(path.parent, mode)
-        path.mkdir(mode, exist_ok=True)
-        sync(path.parent)
+    path.mkdir(mode, exist_ok=True)
+    sync(path.parent)
 
 
 def sync(path: Path) -> None:
