@@ -208,11 +208,12 @@ def connect(
         check_same_thread=False,
     )
     try:
-        if can_shrink:
+        version = _value(connection, "user_version")
+        # It writes a page each time; to read must not need room on the disk.
+        if can_shrink and version < len(steps):
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
-        version = _value(connection, "user_version")
         _bring_forward(connection, path, steps, functions or {})
         if can_shrink and 0 < version < len(steps):
             with suppress(sqlite3.Error):  # one that is from before can do without

@@ -133,6 +133,13 @@ def test_a_destination_keeps_its_offsets_when_it_is_registered_again(ledger):
     assert ledger.offsets("shop") == {0: (5, 15), 1: (7, 7)}
 
 
+def test_to_read_it_writes_nothing(tmp_path, ledger):
+    ledger.register("shop", STARTS)
+    ledger.close()
+    assert ledger.destinations() == ["shop"]
+    assert (tmp_path / "ledger.db-wal").stat().st_size == 0
+
+
 def test_of_two_lanes_that_commit_the_same_span_one_is_fenced(ledger):
     ledger.register("shop", STARTS)
     ledger.commit("shop", 1, (0, 10), TEN_DELIVERED)
