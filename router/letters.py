@@ -247,7 +247,10 @@ class Letters:
         entry: Mapping[str, Any],
     ) -> list[int]:
         with self._db.write() as connection:
-            return [n for n in ids if _move(connection, n, states, columns, entry)]
+            moved = [n for n in ids if _move(connection, n, states, columns, entry)]
+        # Nobody would do again what was asked for, and a power cut has undone.
+        self._db.sync()
+        return moved
 
 
 def insert(connection: sqlite3.Connection, letters: Iterable[DeadLetter]) -> None:

@@ -110,6 +110,7 @@ class Replays:
                 "VALUES (?, ?, ?, ?, ?)",
                 [(name, n, start, start, end) for n, (start, end) in spans.items()],
             )
+        self._db.sync()
         return number
 
     def find(self, replay_id: int) -> Replay | None:
@@ -151,6 +152,8 @@ class Replays:
             is_moved = connection.execute(update, values).rowcount == 1
             if is_moved and ended_at is not None:
                 _let_go(connection, replay.account)
+        # Nobody would ask for it again after a power cut.
+        self._db.sync()
         return is_moved
 
     def _find(self, where: str, *values: object) -> list[Replay]:
