@@ -21,8 +21,8 @@ FATES: Mapping[str | None, Mapping[str, tuple[str, str]]] = {
     None: {INK: ("skipped", "unsupported_type"), HOOK: ("skipped", "unsupported_type")},
 }
 
-# The most events that a lane may have under way: batch_events * concurrency, at most.
-MOST_UNDER_WAY = {INK: 50 * 3, HOOK: 25}
+# The most events that a lane of the webhook may have under way: its largest batch.
+MOST_UNDER_WAY = 25
 PARTITIONS = 8
 
 # Seconds for which a request may lie unread at a partner when its sender is killed.
@@ -161,50 +161,49 @@ def _out_of_order(facts: Facts, destination: str) -> list[str]:
 
 
 def _repeated(facts: Facts, destination: str) -> list[str]:
-    """Repeats that should not be."""
+    """Repeats that should not be, by a partner that tells when it was asked: some are
+    asked in time, and take late what was sent again meanwhile."""
+    known = [one for one in facts.arrivals[destination] if one.asked_at is not None]
+    asked = sorted(known, key=lambda one: one.asked_at or 0)
     found = []
-    if older := _too_old(facts, destination):
+    if older := _too_old(asked, _in_turn(facts, destination)):
         found.append(f"got again what was under way no more: {some(older)}")
-    if needless := _needless(facts.arrivals[destination], facts.upsets):
+    if needless := _needless(asked, facts.upsets):
         found.append(f"got again for no reason: {some(needless)}")
     return found
 
 
-def _too_old(facts: Facts, destination: str) -> set[str]:
+def _too_old(asked: Sequence[Arrival], in_turn: Sequence[str]) -> set[str]:
     """What came again when its lane had gone on by more than is ever under way."""
     places: dict[str, tuple[int, int]] = {}
     newest: Counter[int] = Counter()
-    for one in _in_turn(facts, destination):
+    for one in in_turn:
         partition = zlib.crc32(user_of(one).encode()) % PARTITIONS
         newest[partition] += 1
         places[one] = (partition, newest[partition])
     newest.clear()
     seen, older = set(), set()
-    for arrival in facts.arrivals[destination]:
-        if arrival.id not in places:
-            continue
-        partition, place = places[arrival.id]
+    for one in (arrival.id for arrival in asked if arrival.id in places):
+        partition, place = places[one]
         newest[partition] = max(newest[partition], place)
-        behind = newest[partition] - place
-        if arrival.id in seen and behind >= MOST_UNDER_WAY[destination]:
-            older.add(arrival.id)
-        seen.add(arrival.id)
+        if one in seen and newest[partition] - place >= MOST_UNDER_WAY:
+            older.add(one)
+        seen.add(one)
     return older
 
 
-def _needless(arrivals: Iterable[Arrival], upsets: Sequence[float]) -> set[str]:
+def _needless(asked: Sequence[Arrival], upsets: Sequence[float]) -> set[str]:
     """What was sent again though its answer was not lost, and nothing had happened to a
     process since. Only for lanes of one stream: with more, an ordinary stop repeats
     what was sent behind a batch that waits."""
     last: dict[str, Arrival] = {}
     found = set()
-    known = [(one.asked_at, one) for one in arrivals if one.asked_at is not None]
-    for asked_at, arrival in sorted(known, key=lambda pair: pair[0]):
+    for arrival in asked:
         before, last[arrival.id] = last.get(arrival.id), arrival
         if before is None or before.is_lost:
             continue
-        since = (before.asked_at or 0) - UNREAD
-        if not any(since <= upset <= asked_at for upset in upsets):
+        since, now = (before.asked_at or 0) - UNREAD, arrival.asked_at or 0
+        if not any(since <= upset <= now for upset in upsets):
             found.add(arrival.id)
     return found
 

@@ -171,11 +171,18 @@ def test_letters_that_are_retried_out_of_order_are_seen() -> None:
 
 @pytest.mark.parametrize("behind", [0, 1])
 def test_only_what_was_under_way_may_come_again(behind: int) -> None:
-    many = MOST_UNDER_WAY[INK] + behind
+    many = MOST_UNDER_WAY + behind
     log = [make("a", number, "Product Viewed") for number in range(many)]
     ids = [event["messageId"] for event in log]
+    arrivals = [*came(*ids, asked_at=8.0), *came(ids[0], asked_at=10.0)]
     nothing: dict[str, dict[str, Explained]] = {INK: {}, HOOK: {}}
     facts = replace(KEPT, log=log, explained=nothing)
-    found = violations(replace(facts, arrivals=arriving(*ids, ids[0])))
-    too_old = f"{INK}: got again what was under way no more: 1 (a:0)"
+    found = violations(replace(facts, arrivals={INK: [], HOOK: arrivals}))
+    too_old = f"{HOOK}: got again what was under way no more: 1 (a:0)"
     assert (too_old in found) == bool(behind)
+
+
+def test_what_a_partner_takes_late_was_asked_of_it_in_time() -> None:
+    late = Arrival("a:0", "as sent", 1.0, is_lost=True)
+    hook = [*KEPT.arrivals[HOOK], late]
+    assert violations(replace(KEPT, arrivals={**KEPT.arrivals, HOOK: hook})) == []
