@@ -63,7 +63,10 @@ class Router:
         self.configure(conf)
 
     def configure(self, conf: str) -> None:
-        (self.conf / "all.toml").write_text(conf.format(data=self.data))
+        # At once, as a worker may be reading it.
+        fresh = self.conf / "all.new"
+        fresh.write_text(conf.format(data=self.data))
+        fresh.replace(self.conf / "all.toml")
 
     def start(self, *options: str, **environ: str) -> None:
         """Starts `gunicorn router` in a directory that holds nothing but conf.d."""
