@@ -1,10 +1,13 @@
 """How `gunicorn router` runs here. Without this file it works as well, with gunicorn's
 own defaults (one sync worker)."""
 
+import functools
 import logging
 import os
 import socket
 import struct
+import subprocess
+import sys
 
 bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
 workers = int(os.environ.get("WEB_CONCURRENCY", 2))
@@ -31,8 +34,21 @@ def when_ready(server):
     for listener in server.LISTENERS:
         listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
     server.log.error_log.addFilter(is_no_stall)
+    server.reload = functools.partial(reload_if_sound, server, server.reload)
 
 
 def is_no_stall(record: logging.LogRecord) -> bool:
     """gunicorn takes such a client for a bug, and logs a traceback for each."""
     return not (record.exc_info and isinstance(record.exc_info[1], BlockingIOError))
+
+
+def reload_if_sound(server, reload):
+    """On HUP. gunicorn ends altogether when a new worker meets a mistake in conf.d, and
+    has no hook that could keep the old ones."""
+    check = [sys.executable, "-m", "router", "check"]
+    done = subprocess.run(check, capture_output=True, text=True)
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip()
+        server.log.error("HUP: goes on with what it has: %s", said)
+    else:
+        reload()

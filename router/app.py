@@ -104,6 +104,28 @@ def check_partitions(config: Config, shared: Surroundings) -> None:
         raise ConfigError([f"{config.directory}: {what}"])
 
 
+def disk_problems(config: Config) -> list[str]:
+    """What keeps that configuration from its data directory; makes nothing there."""
+    data_dir = config.router.data_dir
+    where = f"{config.directory}: [router] data_dir = {str(data_dir)!r}"
+    nearest = next(
+        one for one in (data_dir, *data_dir.absolute().parents) if one.exists()
+    )
+    if not nearest.is_dir():
+        return [f"{where}: {nearest} is no directory"]
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return [f"{where}: {nearest} cannot be written to"]
+    shared = at_log(config)
+    try:
+        if shared.log.exists():
+            check_partitions(config, shared)
+    except ConfigError as error:
+        return error.problems
+    except StorageUnavailable as error:
+        return [f"{where}: {error}"]
+    return []
+
+
 def create_app(config: Config, shared: Surroundings) -> WSGIApp:
     """The app that accepts events, and serves the sandboxes if they are wanted."""
     ingest, log = config.ingest, shared.log

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from router import codec, config, plugins, reports
-from router.app import at_log, log_to_stderr, settle
+from router.app import at_log, disk_problems, log_to_stderr, settle
 from router.backup import back_up
 from router.commands import (
     ONLY_DESTINATION,
@@ -90,11 +90,14 @@ def show_status(found: Sequence[Mapping[str, Any]]) -> None:
 
 @reports_on("check")
 def check() -> Found:
-    """Check the configuration and the plugins, and tell what would run."""
+    """Check the configuration, the plugins and the data directory, and tell what would
+    run."""
     try:
         found = config.load()
     except ConfigError as error:
         return {"ok": False, "problems": error.problems}, True
+    if problems := disk_problems(found):
+        return {"ok": False, "problems": problems}, True
     return {"ok": True, "problems": [], **reports.configured(found)}, False
 
 

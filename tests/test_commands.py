@@ -9,7 +9,9 @@ import sys
 from typing import Any
 
 import requests
-from conftest import CONF, Router, eventually
+from conftest import CONF, ROOT, Router, eventually
+
+from router.wakeup import count_workers
 
 
 def viewed(number: int, **properties: Any) -> dict[str, Any]:
@@ -129,8 +131,64 @@ def test_partitions_cannot_change_once_there_is_a_log(router: Router) -> None:
     with router.running():
         pass
     router.configure(CONF.replace("sandbox = true", "sandbox = true\npartitions = 3"))
-    printed = router.run("status", ok=False)
-    assert "partitions = 3: expected 8" in printed
+    for command in ("status", "check"):
+        printed = router.run(command, ok=False)
+        assert "partitions = 3: expected 8" in printed
+
+
+def test_check_tells_of_a_data_dir_that_cannot_be_used_and_makes_none(
+    router: Router,
+) -> None:
+    assert router.json("check")["ok"]
+    assert not router.data.exists()
+    router.data.write_text("a file in the place of the folder")
+    found = router.json("check", ok=False)
+    (problem,) = found["problems"]
+    assert "[router] data_dir = " in problem
+    assert problem.endswith("/data is no directory")
+    assert not found["ok"]
+    router.data.unlink()
+    (router.data / "log").mkdir(parents=True)
+    (router.data / "log" / "00000001.db").write_text("no database" * 100)
+    (problem,) = router.json("check", ok=False)["problems"]
+    assert problem.endswith("00000001.db: file is not a database")
+
+
+def test_a_data_dir_that_may_not_be_written_to_is_told_of(router: Router) -> None:
+    router.data.mkdir(mode=0o500)
+    # Root may write anywhere, unless it gives that up.
+    command = "import model, router.cli; model.mortal(); router.cli.main()"
+    environ = router.environ()
+    done = subprocess.run(
+        [sys.executable, "-c", command, "check"],
+        cwd=router.directory, capture_output=True, text=True, timeout=30,
+        env=environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+    )  # fmt: skip
+    assert f"{router.data} cannot be written to" in done.stdout.replace("\n", "")
+    assert done.returncode == 1
+
+
+def test_a_mistake_on_hup_leaves_the_router_as_it_is(router: Router) -> None:
+    def hup() -> None:
+        assert router.process is not None
+        router.process.send_signal(signal.SIGHUP)
+
+    with router.running("-c", str(ROOT / "gunicorn.conf.py")):
+        # Or the second worker would meet the mistake when it starts.
+        eventually(lambda: count_workers(router.data) == 2)
+        before = router.workers()
+        router.configure(CONF.replace("sandbox = true", 'sandbox = "maybe"'))
+        hup()
+        eventually(lambda: "goes on with what it has" in router.log(), 40)
+        assert "sandbox = 'maybe'" in router.log()
+        assert router.is_ready()
+        assert router.post("/v1/track", viewed(0)).ok
+        assert router.workers() == before
+        router.configure(CONF.replace('"key"', '"another"', 1))
+        hup()
+        eventually(lambda: not {*before} & {*router.workers()}, 40)
+        assert router.is_ready()
+        assert router.post("/v1/track", viewed(1), key="another").ok
 
 
 def test_wrong_use_exits_with_2_and_says_what_there_is(router: Router) -> None:
