@@ -14,8 +14,9 @@ SDK := tests/sdk
 run: $(VENV)/ready
 	exec $(BIN)/gunicorn router
 
+# Most tests wait for a server more than they compute, so there are more than cores.
 test: $(VENV)/ready-test sdks
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 4 --dist worksteal
 
 faults: export FAULTS_SEEDS ?= 20
 faults: export FAULTS_SECONDS ?= 20

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -56,7 +57,9 @@ class Router:
         self.conf = directory / "conf.d"
         self.data = directory / "data"
         self.output = directory / "output.log"
-        self.port = free_port()
+        held = held_port()
+        weakref.finalize(self, held.close)
+        self.port = held.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
         self.conf.mkdir()
@@ -210,7 +213,13 @@ def whole(text: str) -> int | str:
     return text if text == "-0" else int(text)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def held_port() -> socket.socket:
+    """Keeps a port, on which nobody listens, for a server that is started later.
+
+    Meanwhile the kernel gives it to nobody else, neither to listen nor as the near end
+    of a connection. A server with SO_REUSEADDR, as gunicorn is, can have it anyway.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held

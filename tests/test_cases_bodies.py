@@ -13,7 +13,7 @@ from door import OK, Door, bomb, chunked, encoded, opened
 LIMIT = 512 * 1024
 MOST = 32 * 1024
 EVENT = b'{"event":"e","userId":"u"}'
-ZIPPED = gzip.compress(EVENT)
+ZIPPED = gzip.compress(EVENT, mtime=0)
 GZIP = "Content-Encoding: gzip"
 
 INVALID_JSON = (400, "invalid_json")

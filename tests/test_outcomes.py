@@ -1,7 +1,6 @@
 """What a partner's answer leads to, from its bytes on the wire to the ledger."""
 
 import json
-import socket
 import ssl
 import subprocess
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import eventually
+from conftest import eventually, held_port
 from partners import Site
 from scripted import CLOSE, RESET, answer, scripted
 
@@ -155,21 +154,16 @@ def test_held_at_once_with_reason_and_goes_on_when_mended(make_site, status):
     assert {request.line for request in partner.requests} == {"POST /shop HTTP/1.1"}
 
 
-def closed_port() -> str:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{one.getsockname()[1]}"
-
-
-@pytest.mark.parametrize("place", [closed_port(), "no-such-host.invalid"])
-def test_a_partner_that_is_not_there_is_waited_for(make_site, place):
-    site = make_site(f"http://{place}", partitions=1)
-    with site.delivering(STEADY):
-        site.accept([("ada", 0)])
-        eventually(lambda: (hold := site.hold()) and hold.probes >= 2, 60)
-        hold = site.hold()
-        assert (hold.kind, hold.reason) == ("retry", "no answer: ConnectionError")
-    assert counts(site) == {}
+@pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
+def test_a_partner_that_is_not_there_is_waited_for(make_site, host):
+    with held_port() as nobody:
+        site = make_site(f"http://{host}:{nobody.getsockname()[1]}", partitions=1)
+        with site.delivering(STEADY):
+            site.accept([("ada", 0)])
+            eventually(lambda: (hold := site.hold()) and hold.probes >= 2, 60)
+            hold = site.hold()
+            assert (hold.kind, hold.reason) == ("retry", "no answer: ConnectionError")
+        assert counts(site) == {}
 
 
 def test_a_certificate_that_is_not_trusted_is_waited_for(make_site, tmp_path):

@@ -5,6 +5,7 @@ FAULTS_SEEDS=20 FAULTS_SECONDS=20 pytest tests/faults    # which is the same
 """
 
 import os
+import sys
 
 import pytest
 from conftest import Router
@@ -25,6 +26,7 @@ def test_every_promise_is_kept(
     verdict = trial(router, seed, SECONDS)
     verdicts.append(verdict)
     with capsys.disabled():
-        print(f"\n{verdict}")
+        # The standard output of pytest-xdist's processes goes nowhere.
+        print(f"\n{verdict}", file=sys.stderr)
     assert not verdict.violations
     assert verdict.counts["obligations"] > 100

@@ -41,7 +41,7 @@ write_key = "key"
 plugin = "jsonl"
 """
 
-NOT_RUN: dict[str, Client] = {}
+NOT_RUN = "client that was not run"
 
 
 class Driver:
@@ -121,7 +121,7 @@ class Stage:
 def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     client: Client = request.param
     if client.is_missing():
-        NOT_RUN[client.name] = client
+        request.node.user_properties.append((NOT_RUN, (client.name, client.get)))
         pytest.skip(f"not installed: {client.get}")
     made = Stage(client, tmp_path)
     yield made
@@ -130,8 +130,11 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if NOT_RUN:
-        names = ", ".join(sorted(NOT_RUN))
-        ways = "; ".join(sorted({client.get for client in NOT_RUN.values()}))
+    # The reports tell, as the tests may have run in other processes.
+    skipped = terminalreporter.stats.get("skipped", [])
+    properties = [one for report in skipped for one in report.user_properties]
+    if clients := [client for name, client in properties if name == NOT_RUN]:
+        names = ", ".join(sorted({name for name, _ in clients}))
+        ways = "; ".join(sorted({get for _, get in clients}))
         line = f"NOT RUN against the clients {names}. To run them: {ways}"
         terminalreporter.write_line(line, red=True, bold=True)
