@@ -8,6 +8,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,9 +88,9 @@ class Shop:
         return [environ["HTTP_X_TOKEN"].encode() + b" sent " + body]
 
 
-@pytest.fixture
-def shop(router: Router) -> Iterator[Shop]:
-    """The partner of a router whose plugin is broken."""
+@contextmanager
+def broken(router: Router) -> Iterator[Shop]:
+    """Gives the router a broken plugin; yields its partner."""
     plugins = router.directory / "plugins"
     plugins.mkdir()
     (plugins / "shop.py").write_text(BROKEN)
@@ -96,6 +98,22 @@ def shop(router: Router) -> Iterator[Shop]:
     with serve(made) as url:
         router.configure(CONF.format(plugins=plugins, url=url))
         yield made
+
+
+@pytest.fixture
+def shop(router: Router) -> Iterator[Shop]:
+    """The partner of a router whose plugin is broken."""
+    with broken(router) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Router:
+    """A router that does not run any more. Its dead letter 1 stays as it is."""
+    router = Router(tmp_path_factory.mktemp("ended"))
+    with broken(router), router.running():
+        send(router, range(1))
+    return router
 
 
 def mend(router: Router) -> None:
@@ -193,7 +211,7 @@ def test_letters_are_retried_through_kill_9_of_the_workers(
     with router.running():
         send(router, range(300))
     mend(router)
-    shop.seconds = 0.2
+    shop.seconds = 1.0
     assert router.json("dead-letters", "retry", "-d", "shop")["retrying"] == 300
     with router.running("--workers", "2"):
         for kill in range(3):
@@ -338,18 +356,16 @@ def test_an_edited_event_is_sent_instead(router: Router, shop: Shop) -> None:
     ],
 )
 def test_an_edit_that_cannot_be_accepted_is_refused(
-    router: Router, shop: Shop, changes: dict[str, Any] | None, complaint: str
+    ended: Router, tmp_path: Path, changes: dict[str, Any] | None, complaint: str
 ) -> None:
-    file = router.directory / "event.json"
-    with router.running():
-        send(router, range(1))
-    event = router.json("dead-letters", "show", "1", "--unmask")["event"]
+    file = tmp_path / "event.json"
+    event = ended.json("dead-letters", "show", "1", "--unmask")["event"]
     text = "{oops" if changes is None else json.dumps(event | changes)
     file.write_text(text)
-    printed = router.run("dead-letters", "retry", "1", "--edit", str(file), ok=False)
+    printed = ended.run("dead-letters", "retry", "1", "--edit", str(file), ok=False)
     assert complaint in printed
     assert "Traceback" not in printed
-    (letter,) = letters(router, "--all")
+    (letter,) = letters(ended, "--all")
     assert letter["state"] == "dead"
 
 
@@ -380,10 +396,8 @@ def test_a_group_is_retried_by_one_of_its_letters(router: Router, shop: Shop) ->
     assert done["dropped"] == 4
 
 
-def test_retry_and_drop_want_to_be_told_which(router: Router, shop: Shop) -> None:
-    with router.running():
-        send(router, range(1))
-    file = str(router.conf / "all.toml")
+def test_retry_and_drop_want_to_be_told_which(ended: Router) -> None:
+    file = str(ended.conf / "all.toml")
     for command in (
         ["retry"],
         ["drop", "--note", "x"],
@@ -393,10 +407,10 @@ def test_retry_and_drop_want_to_be_told_which(router: Router, shop: Shop) -> Non
         ["retry", "--code", "rejected", "--edit", file],
         ["retry", "one"],
     ):
-        assert status_of(router, *command) == 2, command
+        assert status_of(ended, *command) == 2, command
     for command in (["show", "9"], ["retry", "--like", "9"]):
-        assert status_of(router, *command) == 1, command
-    (letter,) = letters(router, "--all")
+        assert status_of(ended, *command) == 1, command
+    (letter,) = letters(ended, "--all")
     assert letter["state"] == "dead"
 
 

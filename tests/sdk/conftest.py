@@ -18,7 +18,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from typing import Any
 import pytest
 from conftest import Router, eventually
 
+from router.log import Log
 from sdk import faults, golden
 from sdk.clients import CLIENTS, HERE, Client
 from sdk.golden import Run
@@ -97,8 +98,14 @@ class Stage:
 
     def arrived(self, at_least: int = 0) -> list[dict[str, Any]]:
         """The events in the archive, once there are so many."""
-        eventually(lambda: len(self.router.archived()) >= at_least)
+        # A page's first call takes a browser's start, beside others' on few cores.
+        eventually(lambda: len(self.router.archived()) >= at_least, 60)
         return self.router.archived()
+
+    def logged(self) -> int:
+        """How many events the log has taken."""
+        with closing(Log(self.router.data, partitions=8, max_disk=2**30)) as log:
+            return sum(log.heads().values())
 
     def every_call(self, batch: int = 100) -> str:
         """Makes every type of call; returns what arrives, as in a golden file."""
