@@ -11,6 +11,7 @@ import json
 import os
 import random
 import shutil
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -107,11 +108,16 @@ def test_after_a_power_cut_all_that_was_answered_is_there_and_goes_out_in_order(
         for user, numbers in by_user(taken[name]).items():
             expected = by_user(logged)[user]
             assert numbers == expected[expected.index(numbers[0]) :], (name, user)
+    again = {n: len(set(taken_before[n]) & set(taken[n])) for n in DESTINATIONS}
+    counts = ", ".join(f"{n} {again[n]} of {len(taken_before[n])}" for n in again)
+    gone = len(seen.answered) - len(logged)
     with capsys.disabled():
-        print(f"\ncut {seed}: {len(seen.answered)} answered,", end=" ")
-        print(f"{len(seen.answered) - len(logged)} expired, sent again:", end=" ")
-        again = {n: len(set(taken_before[n]) & set(taken[n])) for n in DESTINATIONS}
-        print(", ".join(f"{n} {again[n]} of {len(taken_before[n])}" for n in again))
+        # The standard output of pytest-xdist's processes goes nowhere.
+        print(
+            f"\ncut {seed}: {len(seen.answered)} answered, {gone} expired, "
+            f"sent again: {counts}",
+            file=sys.stderr,
+        )
 
 
 def test_events_are_removed_only_when_it_is_on_the_disk_what_became_of_them(
