@@ -41,7 +41,9 @@ def show_explained(rows: Sequence[Mapping[str, Any]]) -> None:
         now = f"; now: {row['state']}" if "state" in row else ""
         place = row["destination"] or "not accepted"
         line = f"{place}: {row['outcome']} ({row['code']}) {row['reason']}"
-        click.echo("\n  ".join([line.rstrip() + now, *row["problems"]]))
+        click.echo(
+            "\n  ".join([line.rstrip() + now, *row["problems"], *row["changes"]])
+        )
         for request in row.get("requests", ()):
             headers = [f"{name}: {value}" for name, value in request["headers"].items()]
             start = f"{request['method']} {request['url']}"

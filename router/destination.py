@@ -1,7 +1,7 @@
 """A destination: a configured instance of a plugin, and what it makes of an event.
 
-select -> require -> map        (here: pure, the same for `explain`)
-                         -> deliver -> commit   (delivery)
+select -> transform -> require -> map        (here: pure, the same for `explain`)
+                                      -> deliver -> commit   (delivery)
 """
 
 import traceback
@@ -15,11 +15,12 @@ import pluggy
 
 from router import codec
 from router.errors import Misconfigured, Outcome, Rejected
-from router.events import ALL
+from router.events import ALL, user_key
 from router.letters import DeadLetter, Retried
 from router.log import Record
 from router.requirements import Requirement, check
 from router.settings import DestinationSettings
+from router.transforms import CannotTransform, Transforms
 
 DELIVERED, SKIPPED, DEAD = "delivered", "skipped", "dead"
 PLUGIN_ERROR = "plugin_error"
@@ -30,7 +31,8 @@ class Delivery:
     """An event on its way to a destination.
 
     state is None while it is pending; `code` and `reason` say why it was skipped or
-    died, `problems` which requirements it misses, `detail` what helps to find out.
+    died, `problems` which requirements it misses, `detail` what helps to find out,
+    `changes` what the destination's rules did to the event. user is its user key.
     """
 
     record: Record
@@ -41,6 +43,8 @@ class Delivery:
     reason: str = ""
     problems: Sequence[str] = ()
     detail: str = ""
+    changes: Sequence[str] = ()
+    user: str = ""
     attempts: int = 0
 
     @property
@@ -80,6 +84,7 @@ class Destination:
         self.plugin = settings.plugin
         self._hooks = manager.hook
         self._names = {name, self.plugin, *settings.integration_names}
+        self._rules = Transforms.of(settings.keep, settings.drop, settings.hash)
         declared: Mapping[str, Sequence[Requirement]]
         declared = self._hooks.requirements(settings=settings)
         self.requirements = {_plain(name): found for name, found in declared.items()}
@@ -96,11 +101,17 @@ class Destination:
         try:
             if skip := self._reason_to_skip(record):
                 delivery.settle(SKIPPED, *skip)
-            elif problems := self._problems(record.event):
+                return delivery
+            # Before the plugin can change the event that it gets.
+            delivery.user = user_key(record.event)
+            event, delivery.changes = self._rules.apply(record.event)
+            if problems := self._problems(event):
                 delivery.problems = problems
                 delivery.settle(DEAD, "requirements", "; ".join(problems))
             else:
-                self._map(delivery)
+                self._map(delivery, event)
+        except CannotTransform as error:
+            delivery.settle(DEAD, "transform", str(error))
         except Rejected as error:
             delivery.problems = [error.reason]
             delivery.settle(DEAD, error.code, error.reason)
@@ -151,8 +162,7 @@ class Destination:
             return []
         return check(self.requirements.get(_plain(event["event"]), ()), event)
 
-    def _map(self, delivery: Delivery) -> None:
-        event = delivery.record.event
+    def _map(self, delivery: Delivery, event: Mapping[str, Any]) -> None:
         hook = getattr(self._hooks, event["type"])
         payload = hook(event=event, settings=self.settings)
         if payload is None:

@@ -126,6 +126,7 @@ def outcome_row(
         "code": why.code or outcome,
         "reason": why.reason,
         "problems": list(getattr(why, "problems", ())),
+        "changes": list(getattr(why, "changes", ())),
     }
 
 

@@ -14,6 +14,8 @@ from pydantic import (
     PrivateAttr,
 )
 
+from router.transforms import check_kept, check_path
+
 EventType = Literal["identify", "track", "page", "screen", "group", "alias"]
 
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -62,6 +64,11 @@ Origin = Annotated[str, AfterValidator(_origin)]
 BaseURL = Annotated[str, AfterValidator(_base_url)]
 
 
+# What a rule is about, as "properties.products.sku".
+Dropped = Annotated[str, AfterValidator(check_path)]
+Kept = Annotated[str, AfterValidator(check_kept)]
+
+
 class Table(BaseModel):
     """A table of conf.d: unknown keys are errors."""
 
@@ -84,6 +91,11 @@ class DestinationSettings(Table):
     sources: list[str] = Field([], description="only events of these sources")
     types: list[EventType] = Field([], description="only these types of call")
     events: list[str] = Field([], description='only these names, as "Product *"')
+    keep: list[Kept] = Field(
+        [], description="of properties, traits and context only these paths"
+    )
+    drop: list[Dropped] = Field([], description="not these paths")
+    hash: list[Dropped] = Field([], description="of these paths only the SHA-256")
     batch_events: int = Field(1, ge=1, description="events in one request, at most")
     batch_bytes: Size = Field(
         1_000_000, description="payload bytes in one request, at most"

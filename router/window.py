@@ -10,7 +10,6 @@ from itertools import pairwise
 
 from router.destination import PLUGIN_ERROR, Delivery, Destination
 from router.errors import Rejected, StorageUnavailable
-from router.events import user_key
 from router.log import Record
 from router.settings import DestinationSettings
 
@@ -77,14 +76,13 @@ class Window:
 
     def _is_batched(self, delivery: Delivery) -> bool:
         smallest = min(self.batches, key=lambda batch: len(batch.deliveries))
-        user = user_key(delivery.record.event)
-        batch = self._batch_of.get(user, smallest)
+        batch = self._batch_of.get(delivery.user, smallest)
         # The byte is the comma that stands between two payloads.
         size = batch.size + delivery.size + 1
         is_full = len(batch.deliveries) >= self._settings.batch_events
         if batch.deliveries and (is_full or size > self._settings.batch_bytes):
             return False
-        self._batch_of[user] = batch
+        self._batch_of[delivery.user] = batch
         batch.deliveries.append(delivery)
         batch.size = size
         return True
