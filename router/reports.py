@@ -1,10 +1,12 @@
 """What the commands tell of the configuration and the running system, as plain data."""
 
+import inspect
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ujson
+from pydantic.fields import FieldInfo
 
 from router.config import Config
 from router.destination import SKIPPED
@@ -17,8 +19,12 @@ from router.log import Record
 from router.plugins import Found, manager
 from router.replaying import NOT_CHOSEN
 from router.replays import Replay
+from router.settings import DestinationSettings
 from router.timestamps import format_iso
 from router.wakeup import count_workers
+
+# The settings that bound what a plugin sends at once.
+LIMITS = ("batch_events", "batch_bytes", "concurrency", "timeout")
 
 # How many of a destination's replays its status tells of, the newest.
 SHOWN_REPLAYS = 5
@@ -40,27 +46,36 @@ def configured(config: Config) -> dict[str, list[dict[str, Any]]]:
 
 
 def plugin_page(name: str, known: Mapping[str, Found]) -> dict[str, Any]:
-    """What a plugin takes, its settings, and what it requires; raises PluginError."""
-    hook = manager(name, known).hook
+    """What a plugin is and takes, what it requires, and its settings, its own first;
+    raises PluginError."""
+    loaded = manager(name, known)
+    hook = loaded.hook
     model = hook.settings()
-    needed = hook.requirements(settings=model.model_construct(plugin=name))
+    settings = model.model_construct(plugin=name)
+    needed = hook.requirements(settings=settings)
+    about = inspect.getdoc(loaded.get_plugin(name)) or ""
+    common = DestinationSettings.model_fields
     return {
         "plugin": name,
         "where": known[name].origin,
+        "about": about.partition("\n\n")[0],
         "types": [kind for kind in TYPES if getattr(hook, kind).get_hookimpls()],
-        "settings": [
-            {
-                "key": key,
-                "default": "required"
-                if field.is_required()
-                else ujson.dumps(field.get_default(), default=str),
-                "description": field.description or "",
-            }
-            for key, field in model.model_fields.items()
-        ],
+        "limits": {key: _default(model.model_fields[key]) for key in LIMITS},
+        "integrations": sorted({name, *model.integration_names}),
+        "sandbox": bool(hook.sandbox.get_hookimpls()),
         "requirements": [
             {"event": event, "requires": [one.words for one in requirements]}
             for event, requirements in needed.items()
+        ],
+        "settings": [
+            {
+                "key": key,
+                "default": _default(field),
+                "description": field.description or "",
+            }
+            for key, field in sorted(
+                model.model_fields.items(), key=lambda item: item[0] in common
+            )
         ],
     }
 
@@ -143,6 +158,12 @@ def letter(found: DeadLetter) -> dict[str, Any]:
         "diedAt": format_iso(found.died_at),
         "state": found.state,
     }
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    return ujson.dumps(field.get_default(call_default_factory=True), default=str)
 
 
 def _outcomes(counts: Mapping[tuple[str, str], int]) -> dict[str, Any]:

@@ -35,6 +35,22 @@ def test_check_tells_what_would_run(router: Router) -> None:
     ]  # fmt: skip
 
 
+def test_a_plugins_page_tells_what_it_is_takes_and_requires(router: Router) -> None:
+    page = router.json("plugins", "movable_ink")
+    assert page["about"].startswith("Movable Ink: customer events to its")
+    assert page["types"] == ["identify", "track"]
+    assert page["limits"]["batch_events"] == "1"
+    assert page["integrations"] == ["Movable Ink", "MovableInk", "movable_ink"]
+    assert page["sandbox"] is True
+    keys = [setting["key"] for setting in page["settings"]]
+    assert keys.index("api_key") < keys.index("plugin")
+    (key,) = [one for one in page["settings"] if one["key"] == "api_key"]
+    assert key["default"] == "required"
+    required = {one["event"]: one["requires"] for one in page["requirements"]}
+    assert "total (a number)" in required["Order Completed"]
+    assert "about: Movable Ink" in router.run("plugins", "movable_ink")
+
+
 def test_check_lists_every_problem_and_exits_with_1(router: Router) -> None:
     router.configure(CONF.replace("api_secret", "api_secrt") + "tiemout = 3\n")
     found = router.json("check", ok=False)
