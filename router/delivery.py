@@ -21,6 +21,7 @@ from router.lane import Lane
 from router.ledger import surplus
 from router.replaying import Replayed, ReplayLane
 from router.wakeup import Ear, count_workers
+from router.watch import Watch
 
 logger = logging.getLogger("router.delivery")
 
@@ -41,6 +42,7 @@ class Lanes:
         self._data_dir = data_dir
         self._lanes: list[Lane] = []
         self._replayed: dict[int, Replayed] = {}
+        self._watch = Watch(shared)
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="lanes", daemon=True)
         self._syncer = threading.Thread(target=self._sync, name="sync", daemon=True)
@@ -83,6 +85,7 @@ class Lanes:
         with closing(Ear(self._data_dir)) as ear:
             while not self._stopping.is_set():
                 self._share()
+                self._watch.look(self._lanes)
                 next_look = time.monotonic() + LOOK_EVERY
                 while (left := next_look - time.monotonic()) > 0:
                     grown = ear.listen(left)

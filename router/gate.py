@@ -32,6 +32,7 @@ STORAGE_PAUSE = 1.0
 # The lane waits for its own event; its partner has asked for time, or fails altogether.
 RETRY, RETRY_AFTER, CIRCUIT = "retry", "retry_after", "circuit_open"
 MISCONFIGURED = "misconfigured"
+PLUGIN_BLOCKED = "plugin_blocked"
 
 # What an operator can do about a hold.
 REMEDIES = {
@@ -40,15 +41,16 @@ REMEDIES = {
     CIRCUIT: "none needed: the partner is probed until it takes events again",
     MISCONFIGURED: "mend its address or credentials in conf.d, and restart",
     PLUGIN_ERROR: "mend its plugin, and restart; dead letters have the traceback",
+    PLUGIN_BLOCKED: "mend its plugin, and restart; the router cannot interrupt it",
 }
 
 # Holds that a person must see to. The others are a partner's moods, and are told of
 # only when they last.
-SERIOUS = (MISCONFIGURED, PLUGIN_ERROR)
+SERIOUS = (MISCONFIGURED, PLUGIN_ERROR, PLUGIN_BLOCKED)
 LASTING_PROBES = 3
 
 # Holds that something the operator did may have ended: a restart probes them at once.
-MENDABLE = (MISCONFIGURED, PLUGIN_ERROR, RETRY, CIRCUIT)
+MENDABLE = (*SERIOUS, RETRY, CIRCUIT)
 
 
 class Stopped(Exception):
@@ -99,6 +101,7 @@ class Gate:
         self._clock, self._wait = shared.clock, shared.wait
         self._stopping = stopping
         self._circuit = shared.circuit(self._name)
+        self.moved_at = time.monotonic()
         self._bugs = 0
         self._left_to_others: float | None = None
 
@@ -106,6 +109,7 @@ class Gate:
         """Waits while the destination or the lane is held, unless it is our turn to
         probe; returns the holds that we probe. Raises Stopped."""
         while True:
+            self.moved()
             if self._stopping.is_set():
                 raise Stopped
             holds = self._holds()
@@ -128,8 +132,14 @@ class Gate:
             return True
         return hold.until + PASS_ON * (hold.until == self._left_to_others) <= now
 
+    def moved(self, seconds: float = 0.0) -> None:
+        """Notes that the lane moves, or will after these seconds: its plugin has not
+        blocked it."""
+        self.moved_at = time.monotonic() + seconds
+
     def pause(self, seconds: float) -> None:
         """Waits; raises Stopped."""
+        self.moved(seconds)
         if self._wait(self._stopping, seconds):
             raise Stopped
 

@@ -63,6 +63,11 @@ class Lane(threading.Thread):
             Sender(destination, self._gate, shared, self._check_place) for _ in streams
         ]
 
+    @property
+    def moved_at(self) -> float:
+        """When it was last seen to move, in monotonic seconds."""
+        return self._gate.moved_at
+
     def wake(self) -> None:
         """Says that the partition has grown."""
         self._grown.set()
@@ -110,6 +115,7 @@ class Lane(threading.Thread):
                 if self._stopping.is_set() or not self._pass(window):
                     return
             if not self._retry():
+                self._gate.moved(LOOK_EVERY)
                 self._shared.wait(self._grown, LOOK_EVERY)
                 self._grown.clear()
 
@@ -203,6 +209,7 @@ class Lane(threading.Thread):
     def _commit(self) -> None:
         """Commits what is settled and has nothing before it that is not; waits for a
         disk that is full, as what was sent is sent."""
+        self._gate.moved()
         with self._committing:
             settled = list(takewhile(lambda one: one.state, self._window))
             if not settled:

@@ -23,6 +23,8 @@ class Policy:
     at least so many calls has failed, of the last so many. (Half is resilience4j's
     default; 10 calls are Convoy's.)
     slow: a call that took this share of its timeout counts as failing.
+    late: a lane that stands still for so many times its timeout is reported: its plugin
+    may never return.
     """
 
     first: float = 1.0
@@ -34,6 +36,7 @@ class Policy:
     circuit_share: float = 0.5
     circuit_sample: int = 20
     slow: float = 0.8
+    late: float = 6.0
     draw: Callable[[float, float], float] = random.uniform
 
     def delay(self, attempt: int) -> float:

@@ -57,8 +57,10 @@ class Transforms:
         if self.keep:
             tree: Tree = {**dict.fromkeys(event), **NOTHING, **self.keep}
             event = _kept(event, tree, "", done)
-        event = _changed(event, self.drop, "", partial(_drop, done))
-        event = _changed(event, self.hash, "", partial(_hash, done))
+        if self.drop:
+            event = _changed(event, self.drop, "", partial(_drop, done))
+        if self.hash:
+            event = _changed(event, self.hash, "", partial(_hash, done))
         return event, list(dict.fromkeys(done))
 
 
