@@ -13,7 +13,7 @@ import requests
 from rich.console import Console
 from rich.progress import track
 
-from router import codec, config, plugins, reports
+from router import codec, config, plugins, reports, scaffold
 from router.app import at_log, disk_problems, log_to_stderr, settle
 from router.backup import back_up
 from router.commands import (
@@ -115,6 +115,28 @@ def plugins_(name: str | None) -> Found:
         return reports.plugin_page(name, known), False
     rows = [{"plugin": one.name, "where": one.origin} for one in known.values()]
     return rows, False
+
+
+@reports_on("new-plugin")
+@click.argument("name")
+@click.option(
+    "--package", is_flag=True, help="As a package of its own, for pip, in a new folder."
+)
+def new_plugin(name: str, *, package: bool) -> Found:
+    """Write a plugin to start from, with its file in conf.d and its tests.
+
+    It works as it is. Without --package it goes to the working directory.
+    """
+    if name in plugins.find():
+        raise click.UsageError(f"there is a plugin {name} already")
+    if package:
+        directory = Path(f"event-router-{name.replace('_', '-')}")
+        written = scaffold.write(name, directory, scaffold.PACKAGE)
+        then = [f"cd {directory}", "pip install --editable '.[test]'", "pytest"]
+    else:
+        written = scaffold.write(name, Path(), scaffold.HERE)
+        then = [f"pytest tests/test_{name}.py", f"router plugins {name}"]
+    return {"plugin": name, "files": [*map(str, written)], "next": then}, False
 
 
 @reports_on("explain", show=show_explained)
