@@ -3,7 +3,7 @@
 This is what a plugin imports, and what `gunicorn router` serves:
 
     from router import hookimpl, DestinationSettings
-    from router import Retry, Rejected, TooLarge, Misconfigured
+    from router import Retry, Rejected, Partial, TooLarge, Misconfigured
 
 `application` is built when it is first asked for, so importing `router` reads no
 file and starts nothing.
@@ -11,13 +11,14 @@ file and starts nothing.
 
 from typing import Any
 
-from router.errors import Misconfigured, Rejected, Retry, TooLarge
+from router.errors import Misconfigured, Partial, Rejected, Retry, TooLarge
 from router.hookspecs import hookimpl
 from router.settings import DestinationSettings
 
 __all__ = [
     "DestinationSettings",
     "Misconfigured",
+    "Partial",
     "Rejected",
     "Retry",
     "TooLarge",

@@ -14,7 +14,7 @@ from typing import Any
 import pluggy
 
 from router import codec
-from router.errors import Misconfigured, Outcome, Rejected
+from router.errors import Misconfigured, Outcome, Partial, Rejected, Retry
 from router.events import ALL, user_key
 from router.letters import DeadLetter, Retried
 from router.log import Record
@@ -124,7 +124,7 @@ class Destination:
         fault of no event."""
         try:
             return self._hooks.connect(settings=self.settings)
-        except Outcome:
+        except (Retry, Misconfigured):
             raise
         except (Exception, SystemExit) as error:
             raise Misconfigured(f"connect raised {type(error).__name__}") from error
@@ -132,9 +132,14 @@ class Destination:
     def deliver(self, deliveries: Sequence[Delivery], client: Any) -> None:
         """Hands the payloads to the plugin; raises what it raises."""
         payloads = [delivery.payload for delivery in deliveries]
-        said = self._hooks.deliver(
-            payloads=payloads, settings=self.settings, client=client
-        )
+        try:
+            said = self._hooks.deliver(
+                payloads=payloads, settings=self.settings, client=client
+            )
+        except Partial as error:
+            if not error.rejected.keys() <= set(range(len(payloads))):
+                raise IndexError("Partial names what is not in the batch") from None
+            raise
         if said is not None:
             raise TypeError("deliver must return nothing, or raise an outcome")
 

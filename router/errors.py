@@ -12,11 +12,12 @@ RouterError
 └── Outcome              what a plugin says of a delivery that was not taken
     ├── Retry            the partner is unwell: wait, then send the same again
     ├── Rejected         this event is at fault: dead letter
+    ├── Partial          some are at fault, the others were taken
     ├── TooLarge         the partner's limit: halve, or dead letter
     └── Misconfigured    credentials or endpoint are wrong: hold the destination
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 class RouterError(Exception):
@@ -134,6 +135,24 @@ class Rejected(Outcome):
     ) -> None:
         super().__init__(reason, detail=detail)
         self.index = index
+
+
+class Partial(Outcome):
+    """The partner took the batch, but for some of its payloads.
+
+    rejected: position in the batch -> why that payload was refused. All others count
+    as delivered, and none is sent again; so name one here only if the partner has
+    judged it, and not because it is unwell.
+    """
+
+    code = "partial"
+
+    def __init__(self, rejected: Mapping[int, Rejected]) -> None:
+        # What is none is the plugin's bug, and said to be where it is made.
+        if not all(isinstance(one, Rejected) for one in rejected.values()):
+            raise TypeError("Partial takes a Rejected for each position")
+        super().__init__(f"{len(rejected)} of the batch were rejected")
+        self.rejected = dict(rejected)
 
 
 class TooLarge(Outcome):

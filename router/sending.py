@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from router.destination import DELIVERED, Destination
-from router.errors import Misconfigured, Rejected, Retry, TooLarge
+from router.errors import Misconfigured, Partial, Rejected, Retry, TooLarge
 from router.gate import Gate, Surroundings, find_whole
 from router.window import Batch
 
@@ -36,15 +36,12 @@ class Sender:
         while parts:
             part = parts.pop()
             error = self._send_part(part)
-            if error is not None and len(part.deliveries) > 1:
+            is_judged = error is None or isinstance(error, Partial)
+            if is_judged or len(part.deliveries) == 1:
+                _settle(part, error)
+                settled()
+            else:
                 parts.extend(reversed(part.split(error)))
-                continue
-            for delivery in part.deliveries:
-                if error is None:
-                    delivery.settle(DELIVERED, DELIVERED)
-                else:
-                    delivery.fail(error, part.attempts)
-            settled()
 
     def close(self) -> None:
         """Closes the client, if it can be closed."""
@@ -52,7 +49,7 @@ class Sender:
             self._client.close()
 
     def _send_part(self, part: Batch) -> BaseException | None:
-        """None once all were taken, or why they cannot be, which is for good."""
+        """None once all were taken, or why some cannot be, which is for good."""
         while True:
             probed = self._gate.enter()
             if probed:
@@ -71,7 +68,7 @@ class Sender:
                 self._gate.retry(error, probed)
             except Misconfigured as error:
                 self._gate.misconfigured(error)
-            except (Rejected, TooLarge) as error:
+            except (Rejected, Partial, TooLarge) as error:
                 self._gate.opened(probed, time.monotonic() - began)
                 return error
             except (Exception, SystemExit) as error:
@@ -105,3 +102,13 @@ class Sender:
         name = self._destination.settings.name
         counts = self._shared.ledger.counts(name, replays=True)
         return counts[DELIVERED, DELIVERED]
+
+
+def _settle(part: Batch, error: BaseException | None) -> None:
+    """Says what became of each delivery of a part that is not sent again."""
+    for index, delivery in enumerate(part.deliveries):
+        fault = error.rejected.get(index) if isinstance(error, Partial) else error
+        if fault is None:
+            delivery.settle(DELIVERED, DELIVERED)
+        else:
+            delivery.fail(fault, part.attempts)

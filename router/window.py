@@ -34,7 +34,7 @@ class Batch:
     since: float = 0.0
     taken: int = 0
 
-    def split(self, error: BaseException) -> list["Batch"]:
+    def split(self, error: BaseException | None) -> list["Batch"]:
         """Smaller ones, in order: the guilty one alone if it is known, else halves."""
         many = len(self.deliveries)
         cuts = [many // 2]

@@ -35,8 +35,8 @@ import os
 
 from pydantic import Field
 
-from router import DestinationSettings, Misconfigured, Rejected, Retry, TooLarge
-from router import codec, hookimpl
+from router import DestinationSettings, Misconfigured, Partial, Rejected, Retry
+from router import TooLarge, codec, hookimpl
 
 
 class Settings(DestinationSettings):
@@ -68,6 +68,8 @@ def deliver(payloads, settings, client):
             raise Retry("unwell", said["after"])
         case "rejected":
             raise Rejected("not that one", said["index"])
+        case "partial":
+            raise Partial({n: Rejected(f"not number {n}") for n in said["indices"]})
         case "too_large":
             raise TooLarge("too much")
         case "misconfigured":
@@ -90,6 +92,10 @@ def retry(after: float | None = None) -> Answer:
 
 def rejected(index: int | None = None) -> Answer:
     return {"outcome": "rejected", "index": index}
+
+
+def partial(*indices: int) -> Answer:
+    return {"outcome": "partial", "indices": indices}
 
 
 @dataclass(frozen=True)
@@ -135,10 +141,12 @@ class Partner:
         finally:
             with self._lock:
                 self._busy[destination] -= 1
-        if said == TAKEN:
-            with self._lock:
-                self._taken[destination] += ids
-                self._times |= dict.fromkeys(ids, time.monotonic())
+        taken = list(ids) if said == TAKEN else []
+        if said["outcome"] == "partial":
+            taken = [one for n, one in enumerate(ids) if n not in said["indices"]]
+        with self._lock:
+            self._taken[destination] += taken
+            self._times |= dict.fromkeys(taken, time.monotonic())
         return said
 
     def taken(self, destination: str = "shop") -> list[str]:

@@ -23,6 +23,7 @@ from partners import (
     TOO_LARGE,
     Partner,
     Site,
+    partial,
     rejected,
     retry,
     stop,
@@ -103,6 +104,7 @@ def fate(seed):
             (6, TOO_LARGE),
             (6, rejected()),
             (6, rejected(draw.randrange(len(request.ids)))),
+            (6, partial(*draw.sample(range(len(request.ids)), 1))),
             (2, MISCONFIGURED),
             (6, BUG),
         ]
@@ -226,6 +228,52 @@ def test_a_guilty_event_that_the_partner_names_dies_without_halving(site, partne
     assert sent == [tuple(part) for part in (ids, ids[:3], ids[3:4], ids[4:])]
     assert site.dead() == [ids[3]]
     assert partner.taken() == [one for one in ids if one != ids[3]]
+
+
+def test_those_that_the_partner_refuses_of_a_batch_it_took_die_without_a_second_request(
+    site, partner
+):
+    site.configure(partitions=1, batch_events=8)
+    ids = site.accept(numbered("ada", range(8)))
+    partner.script = lambda request: partial(1, 6)
+    with site.delivering():
+        eventually(site.is_done)
+    assert [request.ids for request in partner.sent()] == [tuple(ids)]
+    letters = site.ledger.dead_letters("shop")
+    assert {(one.message_id, one.code, one.reason) for one in letters} == {
+        (ids[1], "rejected", "not number 1"),
+        (ids[6], "rejected", "not number 6"),
+    }
+    assert partner.taken() == [ids[n] for n in (0, 2, 3, 4, 5, 7)]
+    assert site.ledger.counts("shop") == {
+        ("delivered", "delivered"): 6,
+        ("dead", "rejected"): 2,
+    }
+
+
+def test_all_of_a_batch_or_none_of_it_may_be_refused_in_parts(site, partner):
+    site.configure(partitions=1, batch_events=4)
+    ids = site.accept(numbered("ada", range(8)))
+    partner.script = lambda r: partial(*range(4)) if ids[0] in r.ids else partial()
+    with site.delivering():
+        eventually(site.is_done)
+    assert site.dead() == ids[:4]
+    assert partner.taken() == ids[4:]
+    assert len(partner.sent()) == 2
+
+
+@pytest.mark.parametrize("index", [3, -1])
+def test_a_partial_refusal_of_what_was_not_sent_is_a_bug_and_delivers_nothing(
+    site, partner, index
+):
+    site.configure(partitions=1, batch_events=3)
+    ids = site.accept(numbered("ada", range(3)))
+    partner.script = lambda request: partial(index)
+    with site.delivering():
+        eventually(site.is_done)
+    letters = site.ledger.dead_letters("shop")
+    assert {one.reason for one in letters} == {"the plugin raised IndexError"}
+    assert site.dead() == ids
 
 
 @pytest.mark.parametrize("index", [8, 100, -1])
@@ -925,14 +973,16 @@ def with_more(site, more):
     site.configure(partitions=1)
 
 
-def test_a_plugin_that_cannot_connect_is_held_and_costs_no_event(site, partner):
-    with_more(
-        site, "@hookimpl\ndef connect(settings):\n    raise OSError('no such host')\n"
-    )
+@pytest.mark.parametrize(
+    "raised", ["OSError('no such host')", "Partial({})", "Rejected('not you')"]
+)
+def test_a_plugin_that_cannot_connect_is_held_and_costs_no_event(site, partner, raised):
+    with_more(site, f"@hookimpl\ndef connect(settings):\n    raise {raised}\n")
+    name = raised.partition("(")[0]
     ids = site.accept(numbered("ada", range(5)))
     with site.delivering():
         hold = hold_of(site)
-        assert (hold.kind, hold.reason) == ("misconfigured", "connect raised OSError")
+        assert (hold.kind, hold.reason) == ("misconfigured", f"connect raised {name}")
         eventually(lambda: site.hold().probes >= 3)
     assert site.dead() == []
     site.write_plugin("mended", partners.PLUGIN)
