@@ -493,7 +493,7 @@ def test_a_mistake_in_the_router_table_is_no_problem_of_a_plugin(report, plugin)
 def test_an_unknown_plugin_lists_the_known_ones(report):
     assert report(a=SOURCE + '[destinations.mi]\nplugin = "movableink"\n') == [
         "a.toml: [destinations.mi] plugin: no plugin is named 'movableink'; "
-        "known plugins: jsonl, movable_ink"
+        "known plugins: braze, jsonl, movable_ink"
     ]
 
 
