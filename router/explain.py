@@ -6,6 +6,8 @@ instead of sending it.
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import chain
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -159,11 +161,25 @@ def _shown(request: requests.PreparedRequest, secrets: list[str]) -> dict[str, A
 
 
 def secrets_of(settings: DestinationSettings) -> list[str]:
-    """Every secret that is set, the longest first."""
-    found = [
-        one.get_secret_value() for _, one in settings if isinstance(one, SecretStr)
-    ]
-    return sorted(filter(None, found), key=len, reverse=True)
+    """Every secret that is set, in lists and tables too, the longest first."""
+    found = set(chain.from_iterable(_secrets(value) for _, value in settings))
+    # An address is written in another way when it is sent: `http://h?k` as `http://h/?k`.
+    return sorted(found | set(map(_as_sent, found)), key=len, reverse=True)
+
+
+def _secrets(value: Any) -> Iterator[str]:
+    if isinstance(value, SecretStr) and value.get_secret_value():
+        yield value.get_secret_value()
+    elif isinstance(value, list | tuple | set):
+        yield from chain.from_iterable(map(_secrets, value))
+    elif isinstance(value, Mapping):
+        yield from chain.from_iterable(map(_secrets, value.values()))
+
+
+def _as_sent(secret: str) -> str:
+    with suppress(ValueError):  # which it is if it is no address
+        return str(requests.Request("POST", secret).prepare().url)
+    return secret
 
 
 def without(text: str, secrets: list[str]) -> str:

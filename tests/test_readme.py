@@ -75,20 +75,20 @@ def test_the_fault_makes_events_wait_and_then_arrive(checkout: Router) -> None:
 
 def test_the_plugin_works_as_it_stands(checkout: Router) -> None:
     plugin = next(block for block in blocks("python") if "@hookimpl" in block)
-    conf = next(block for block in blocks("toml") if "webhook" in block)
+    conf = next(block for block in blocks("toml") if "hello" in block)
     assert plugin.count("\n") <= 30
-    (checkout.directory / "plugins" / "webhook.py").write_text(plugin)
+    (checkout.directory / "plugins" / "hello.py").write_text(plugin)
     # The archive of a second router stands in for the partner.
     sandbox = f"http://127.0.0.1:{checkout.port}/v1/track"
-    (checkout.conf / "webhook.toml").write_text(
+    (checkout.conf / "hello.toml").write_text(
         re.sub(r'url = ".*"', f'url = "{sandbox}"', conf)
     )
-    assert "webhook" in checkout.run("plugins")
+    assert "hello" in checkout.run("plugins")
     with checkout.running():
         event = {"userId": "u", "event": "Signed Up"}
         assert checkout.post("/v1/track", event, key="demo-write-key").ok
         # That path wants a write key: the plugin has called it and was told so.
-        row = eventually(lambda: checkout.row("status", "webhook")["holds"], every=0.2)
+        row = eventually(lambda: checkout.row("status", "hello")["holds"], every=0.2)
         assert "401" in row[0]["reason"]
 
 
