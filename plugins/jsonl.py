@@ -1,20 +1,27 @@
 """Appends every event to a file a day: an archive that `grep` and `jq` can read.
 
-It is the smallest whole plugin, and a good one to start from: settings, one mapping
-for all calls, a client of its own, and `deliver`.
+It is a small whole plugin, and a good one to start from: settings, one mapping for all
+calls, a client of its own, and `deliver`. docs/jsonl.md tells of the files.
 """
 
 import fcntl
+import gzip
 import os
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from router import DestinationSettings, Retry, codec, hookimpl
-from router.store import make_directory, sync
+from router import DestinationSettings, Retry, codec, hookimpl, store
+from router.settings import Size
+
+# gzip's own default: the higher ones take several times as long for a few percent.
+LEVEL = 6
 
 
 class Settings(DestinationSettings):
@@ -23,6 +30,11 @@ class Settings(DestinationSettings):
     directory: Path | None = Field(
         None, description="where the files go; by default data_dir/NAME"
     )
+    max_file: Size | None = Field(
+        None, description="bytes at which a file is closed and the day gets another"
+    )
+    compress: bool = Field(False, description="true: gzip the files that are closed")
+    sync: bool = Field(True, description="false: a batch does not wait for the disk")
     batch_events: int = Field(500, ge=1, description="lines written at once, at most")
 
 
@@ -50,42 +62,112 @@ def deliver(
 ) -> None:
     directory = settings.directory or settings.data_dir / settings.name
     lines = b"".join(codec.dumps(payload) + b"\n" for payload in payloads)
+    file = directory / f"{client():%Y-%m-%d}.jsonl"
     try:
-        make_directory(directory, 0o777)
-        append(directory / f"{client():%Y-%m-%d}.jsonl", lines)
+        store.make_directory(directory, 0o777)
+        if settings.compress:
+            compress_one(directory, file)
+        append(file, lines, settings.max_file, sync=settings.sync)
     except OSError as error:
         raise Retry(f"cannot write: {error.strerror}") from error
 
 
-def append(file: Path, lines: bytes) -> None:
-    """Appends whole lines or none, on disk when it returns; raises OSError."""
-    # Without a buffer, which would be written at the end for all that.
-    with file.open("a+b", buffering=0) as out:
-        # Lanes of several processes write to the same file.
-        fcntl.flock(out, fcntl.LOCK_EX)
-        size = whole_lines(out.fileno())
-        if size == 0:
-            sync(file.parent)  # to sync a new file is not to sync its name
+def append(
+    file: Path, lines: bytes, most: int | None = None, *, sync: bool = True
+) -> None:
+    """Appends whole lines or none, on disk when it returns; raises OSError.
+
+    A file that reaches most bytes is closed: the next lines begin another.
+    """
+    with held(file, "a+") as out:
+        size = cut(out)
+        if sync and not size:
+            store.sync(file.parent)  # to sync a new file is not to sync its name
         try:
-            if size < out.tell():
-                # A writer was killed within a line. Its lane sends that event again;
-                # behind what there is of it, the first of ours would be lost.
-                os.ftruncate(out.fileno(), size)
             while lines:
                 lines = lines[out.write(lines) :]
-            os.fsync(out.fileno())
+            if sync:
+                os.fsync(out.fileno())
+            if most and out.tell() >= most:
+                file.rename(numbered(file))
         except OSError:
             os.ftruncate(out.fileno(), size)
             raise
 
 
-def whole_lines(file: int) -> int:
-    """How many bytes of the open file end with a newline."""
-    end = os.lseek(file, 0, os.SEEK_END)
-    while end:
-        start = max(0, end - 65536)
-        newline = os.pread(file, end - start, start).rfind(b"\n")
-        if newline >= 0:
-            return start + newline + 1
-        end = start
-    return 0
+def compress_one(directory: Path, current: Path) -> None:
+    """Compresses the oldest file that is closed, if there is one; raises OSError.
+
+    One, so that a batch need not wait for many.
+    """
+    names = (name for name in os.listdir(directory) if name.endswith(".jsonl"))
+    closed = (name for name in names if name[:4].isdigit() and name != current.name)
+    for name in sorted(closed)[:1]:
+        # Another lane compresses it, or has.
+        with suppress(BlockingIOError, FileNotFoundError):
+            compress(directory / name)
+
+
+def compress(file: Path) -> None:
+    with held(file, "r+", fcntl.LOCK_NB) as closed:
+        cut(closed)
+        closed.seek(0)
+        if "." not in file.stem:
+            # A day that is over: what is late for it gets another file.
+            file = file.rename(numbered(file))
+        part = file.with_suffix(".part")
+        try:
+            with part.open("wb") as out:
+                with gzip.GzipFile(file.name, "wb", LEVEL, out) as zipped:
+                    shutil.copyfileobj(closed, zipped)
+                out.flush()
+                os.fsync(out.fileno())
+            # Only now it is called what readers look for.
+            part.rename(f"{file}.gz")
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+        store.sync(file.parent)
+        file.unlink()
+
+
+def numbered(file: Path) -> Path:
+    """What the file of a day is called when it is closed: by the second of its last
+    line, so that no name is used again after its file was taken away."""
+    number = int(file.stat().st_mtime)
+    while any(file.parent.glob(f"{file.stem}.{number}.*")):
+        number += 1
+    return file.with_name(f"{file.stem}.{number}.jsonl")
+
+
+@contextmanager
+def held(file: Path, mode: str, how: int = 0) -> Iterator[FileIO]:
+    """The file, open and locked, as lanes of several processes write to it."""
+    while True:
+        # Without a buffer, which would be written at the end for all that.
+        with FileIO(file, mode) as opened:
+            fcntl.flock(opened, fcntl.LOCK_EX | how)
+            try:
+                is_there = os.path.samestat(os.fstat(opened.fileno()), file.stat())
+            except FileNotFoundError:
+                is_there = False
+            # Else another has closed it while we waited.
+            if is_there:
+                yield opened
+                return
+
+
+def cut(out: FileIO) -> int:
+    """Cuts off what a writer that was killed left of a line; returns the length.
+
+    Its lane sends that event again; behind half a line it would be lost.
+    """
+    end = size = out.seek(0, os.SEEK_END)
+    newline = -1
+    while size and newline < 0:
+        start = max(0, size - 65536)
+        newline = os.pread(out.fileno(), size - start, start).rfind(b"\n")
+        size = start + newline + 1
+    if size < end:
+        os.ftruncate(out.fileno(), size)
+    return size
