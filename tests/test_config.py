@@ -13,8 +13,8 @@ SOURCE = '[sources.web]\nwrite_key = "k"\n'
 CANARY = "c4n4ry"
 
 DESTINATION_KEYS = (
-    "plugin, enabled, sources, types, events, batch_events, batch_bytes, concurrency, "
-    "timeout, give_up_after, start"
+    "plugin, enabled, sources, types, events, keep, drop, hash, batch_events, "
+    "batch_bytes, concurrency, timeout, give_up_after, start"
 )
 KNOWN_TABLES = "[router], [ingest], [admin], [sources.NAME], [destinations.NAME]"
 
@@ -278,7 +278,7 @@ def test_an_unknown_key_lists_the_known_ones(report):
     text = SOURCE + '[destinations.jsonl]\ndirectroy = "x"\n'
     assert report(a=text) == [
         "a.toml: [destinations.jsonl] directroy: unknown key; known keys: "
-        f"{DESTINATION_KEYS}, directory"
+        f"{DESTINATION_KEYS}, directory, max_file, compress, sync"
     ]
 
 
@@ -493,7 +493,7 @@ def test_a_mistake_in_the_router_table_is_no_problem_of_a_plugin(report, plugin)
 def test_an_unknown_plugin_lists_the_known_ones(report):
     assert report(a=SOURCE + '[destinations.mi]\nplugin = "movableink"\n') == [
         "a.toml: [destinations.mi] plugin: no plugin is named 'movableink'; "
-        "known plugins: braze, jsonl, movable_ink"
+        "known plugins: braze, jsonl, movable_ink, webhook"
     ]
 
 

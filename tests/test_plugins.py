@@ -75,12 +75,12 @@ def run(code, *arguments, path=()):
 
 def test_the_plugins_of_the_package_are_found_with_their_files():
     found = plugins.find()
-    assert sorted(found) == ["braze", "jsonl", "movable_ink"]
+    assert sorted(found) == ["braze", "jsonl", "movable_ink", "webhook"]
     assert found["jsonl"].origin == str(ROOT / "plugins" / "jsonl.py")
     assert found["movable_ink"].origin == str(ROOT / "plugins" / "movable_ink")
 
 
-@pytest.mark.parametrize("name", ["braze", "jsonl", "movable_ink"])
+@pytest.mark.parametrize("name", ["braze", "jsonl", "movable_ink", "webhook"])
 def test_every_plugin_that_is_built_in_loads(name):
     assert plugins.manager(name, plugins.find()).has_plugin(name)
 
@@ -97,7 +97,7 @@ def test_finding_plugins_imports_none_of_them(write, tmp_path):
         print([m for m in sys.modules if m.startswith(("plugins.", "event_router"))])
     """
     assert run(code, str(tmp_path / "more")).splitlines() == [
-        "['braze', 'explodes', 'folder', 'jsonl', 'movable_ink']",
+        "['braze', 'explodes', 'folder', 'jsonl', 'movable_ink', 'webhook']",
         "[]",
     ]
 
@@ -206,7 +206,8 @@ def test_an_entry_point_that_leads_nowhere_is_named_with_its_package(tmp_path):
 def test_an_unknown_name_lists_the_known_ones(write, complaint):
     write("parrot.py")
     assert complaint("parrrot") == (
-        "no plugin is named 'parrrot'; known plugins: braze, jsonl, movable_ink, parrot"
+        "no plugin is named 'parrrot'; "
+        "known plugins: braze, jsonl, movable_ink, parrot, webhook"
     )
 
 
@@ -348,4 +349,4 @@ def test_plugins_of_the_working_directory_are_found_whoever_asks(tmp_path):
     """
     for more in ([], [str(tmp_path)]):
         printed = run(asked, str(tmp_path), *more)
-        assert printed.strip() == "['braze', 'jsonl', 'mine', 'movable_ink']"
+        assert printed.strip() == "['braze', 'jsonl', 'mine', 'movable_ink', 'webhook']"
