@@ -166,7 +166,7 @@ class _Reader:
                 continue
             if str(plugin) not in known and not are_all:
                 continue
-            if made := _destination(name, table, data_dir, known):
+            if made := destination(name, table, data_dir, known):
                 enabled[name] = made
                 self._check_sources(table, made)
         return enabled, disabled
@@ -190,7 +190,7 @@ class _Reader:
             table.complain(f"sources = {source!r}: expected one of {expected}")
 
 
-def _destination(
+def destination(
     name: str, table: TableSource, data_dir: Path, known: Mapping[str, plugins.Found]
 ) -> Destination | None:
     try:

@@ -17,12 +17,12 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
-from scripted import CLOSE, RESET, answer, drip, scripted
 from urllib3.exceptions import InsecureRequestWarning
 
 from router import Misconfigured, Rejected, Retry, TooLarge
 from router.client import LONGEST_ANSWER, Session, verdict
 from router.errors import Outcome
+from router.testing.scripted import CLOSE, RESET, answer, drip, scripted
 
 ROOT = Path(__file__).parent.parent
 OK = answer()

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import requests
 from conftest import CONF, Router
-from serving import serve
 
 from router import config as configuration
 from router.app import create_app
 from router.gate import Surroundings
 from router.ledger import Ledger
 from router.log import Log
+from router.testing.serving import serve
 
 SHOP = "https://shop.example"
 EVENT = {"userId": "u", "event": "Signed Up"}

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import requests
 from conftest import Router, eventually
-from serving import serve
 
+from router.testing.serving import serve
 from router.triage import fold, masked
 
 CONF = """

@@ -1,7 +1,8 @@
 """Destinations beside each other, in a real router: one that hangs costs no other."""
 
 from conftest import CONF, Router, eventually
-from scripted import scripted
+
+from router.testing.scripted import scripted
 
 PLUGIN = """
 from pydantic import Field

@@ -13,12 +13,12 @@ import pytest
 import requests
 from conftest import CONF, Router, eventually
 from prometheus_client.parser import text_string_to_metric_families
-from serving import serve
 
 from router import config
 from router.app import at_log, create_app
 from router.counts import Counts
 from router.ledger import Ledger
+from router.testing.serving import serve
 
 EVENT = {"type": "track", "userId": "u", "event": "Signed Up"}
 

@@ -7,12 +7,12 @@ import socket
 from dataclasses import dataclass, field
 
 import pytest
-from serving import serve
 
 from plugins import movable_ink
 from plugins.movable_ink.options import Options
 from router import Misconfigured, Rejected, Retry, TooLarge
 from router.client import Session
+from router.testing.serving import serve
 
 SECRETS = ("s3cr3t-path", "s3cr3t-key", "s3cr3t-word", "czNjcjN0")
 

@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from serving import serve
 
 from plugins import movable_ink
 from plugins.movable_ink.options import Options
 from plugins.movable_ink.storage import Storage
 from router import Retry, TooLarge, codec
 from router.client import Session
+from router.testing.serving import serve
 
 KEY = "the-key"
 AUTH = ("k", "s")

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from conftest import eventually, held_port
 from partners import Site
-from scripted import CLOSE, RESET, answer, scripted
 
 from router.ledger import ALL_PARTITIONS, Hold
 from router.retry import LONGEST_RETRY_AFTER, Policy
+from router.testing.scripted import CLOSE, RESET, answer, scripted
 
 PLUGIN = """
 from pydantic import Field

@@ -19,7 +19,6 @@ from typing import Any
 
 import requests
 from conftest import Router
-from scripted import scripted
 
 from faults import partners
 from faults.havoc import Havoc
@@ -37,6 +36,7 @@ from faults.load import Load, make, until
 from faults.partners import Hook, elements, taken_by_ink
 from router.codec import loads
 from router.log import Log
+from router.testing.scripted import scripted
 
 # How long what waits may take when all is well again, and a fresh event then.
 CALM_SECONDS = 120.0

@@ -9,9 +9,9 @@ from pathlib import Path
 from time import monotonic, time
 
 import requests
-from scripted import CLOSE, RESET, Request, answer
 
 from faults.judge import CANARY, REFUSED, Arrival
+from router.testing.scripted import CLOSE, RESET, Request, answer
 
 # The timeout of both destinations, in seconds.
 TIMEOUT = 2.0

@@ -13,9 +13,9 @@ from typing import Any
 import requests
 from conftest import Router, eventually
 from faults.partners import PLUGIN
-from serving import serve
 
 from power.disk import Disk, Journal, Record
+from router.testing.serving import serve
 
 WORKERS = ("--workers", "2", "--threads", "4")
 PARTITIONS = 2

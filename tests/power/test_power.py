@@ -21,7 +21,6 @@ from pathlib import Path
 
 import pytest
 from conftest import Router, eventually
-from serving import serve
 
 from power.disk import Disk, Journal, build
 from power.recording import (
@@ -38,6 +37,7 @@ from power.recording import (
 from router.codec import loads
 from router.ledger import Ledger
 from router.log import Log
+from router.testing.serving import serve
 
 CUTS = int(os.environ.get("POWER_CUTS", 4))
 DESTINATIONS = ("archive", "held", "shop")

@@ -16,8 +16,8 @@ class Server(ThreadingMixIn, WSGIServer):
     def server_bind(self) -> None:
         # The inherited method asks the resolver for the host's name.
         self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = self.server_address[:2]
+        host, port = self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = host, port
         self.setup_environ()
 
 

@@ -1,13 +1,15 @@
 """A partner at the level of sockets: it says what it is told, byte by byte, and
 counts what it was asked. For what no well-behaved server can be made to do."""
 
+import gzip
 import socket
 import ssl
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 RESET = "reset"
 CLOSE = "close"
@@ -15,47 +17,57 @@ CLOSE = "close"
 
 @dataclass(frozen=True)
 class Request:
-    """What one request said."""
+    """What one request said; the names of headers in lower case."""
 
     line: str
     headers: dict[str, str]
     body: bytes
+
+    @property
+    def content(self) -> bytes:
+        """The body, inflated where it was sent in gzip."""
+        is_gzip = self.headers.get("content-encoding") == "gzip"
+        return gzip.decompress(self.body) if is_gzip else self.body
+
+
+# What is done for a request: bytes to send, seconds to wait, RESET or CLOSE.
+Step = bytes | float | str
+Script = bytes | Iterable[Step] | Callable[[Request], Iterable[Step]]
 
 
 @dataclass
 class Partner:
     """Plays a script for each request; the last script stands for all that follow.
 
-    A step of a script is bytes to send, seconds to wait, RESET or CLOSE. A script may
-    be a function that makes the steps from the request. reads: false for a partner that
-    takes connections and never reads from them.
+    A script may be a function that makes the steps from the request. reads: false for a
+    partner that takes connections and never reads from them.
     """
 
-    scripts: tuple
+    scripts: tuple[Any, ...]
     reads: bool = True
     tls: ssl.SSLContext | None = None
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self._stopped = threading.Event()
         self._lock = threading.Lock()
-        self._open = []
-        self._threads = []
+        self._open: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self._listener.getsockname()[1]
         self.url = f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
 
-    def run(self):
+    def run(self) -> None:
         while not self._stopped.is_set():
             with suppress(OSError):
                 connection, _ = self._listener.accept()
                 self._start(self._serve, connection)
 
-    def start(self):
+    def start(self) -> None:
         self._start(self.run)
 
-    def stop(self):
+    def stop(self) -> None:
         with self._lock:
             self._stopped.set()
             for connection in self._open:
@@ -67,12 +79,16 @@ class Partner:
             thread.join()
         self._listener.close()
 
-    def _start(self, run, *arguments):
+    def threads(self) -> list[threading.Thread]:
+        """All that it has ever started."""
+        return list(self._threads)
+
+    def _start(self, run: Callable[..., None], *arguments: Any) -> None:
         thread = threading.Thread(target=run, args=arguments)
         self._threads.append(thread)
         thread.start()
 
-    def _serve(self, connection):
+    def _serve(self, connection: socket.socket) -> None:
         with connection, suppress(OSError):
             if self.tls is not None:
                 connection.settimeout(5)
@@ -86,7 +102,7 @@ class Partner:
                 else:
                     self._stopped.wait()
 
-    def _is_counted(self, connection) -> bool:
+    def _is_counted(self, connection: socket.socket) -> bool:
         """False when the partner has stopped already."""
         with self._lock:
             if self._stopped.is_set():
@@ -95,7 +111,7 @@ class Partner:
             self._open.append(connection)
             return True
 
-    def _converse(self, connection):
+    def _converse(self, connection: socket.socket) -> None:
         reader = connection.makefile("rb")
         with reader:
             while (request := _read(reader)) is not None:
@@ -107,7 +123,7 @@ class Partner:
                     if not self._play(step, connection):
                         return
 
-    def _play(self, step, connection) -> bool:
+    def _play(self, step: Any, connection: socket.socket) -> bool:
         """Whether the connection goes on after the step."""
         if isinstance(step, bytes):
             connection.sendall(step)
@@ -123,7 +139,7 @@ class Partner:
 
 
 @contextmanager
-def scripted(*scripts, **how) -> Iterator[Partner]:
+def scripted(*scripts: Script, **how: Any) -> Iterator[Partner]:
     """A partner on a free port. A script that is bytes alone is sent at once."""
     steps = [(one,) if isinstance(one, bytes) else one for one in scripts]
     partner = Partner(tuple(steps), **how)
@@ -134,7 +150,7 @@ def scripted(*scripts, **how) -> Iterator[Partner]:
         partner.stop()
 
 
-def answer(status="200 OK", *headers, body=b"") -> bytes:
+def answer(status: str = "200 OK", *headers: str, body: bytes = b"") -> bytes:
     """A whole HTTP answer."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode() + body
@@ -147,7 +163,7 @@ def drip(data: bytes, every: float) -> Iterator[bytes | float]:
         yield every
 
 
-def _read(reader) -> Request | None:
+def _read(reader: Any) -> Request | None:
     line = reader.readline().decode("latin-1").strip()
     if not line:
         return None

@@ -1,0 +1,37 @@
+"""The class that an author's tests inherit: all rules in one."""
+
+import pytest
+
+from router.testing.answers import AnswerRules, statuses
+from router.testing.mapping import MappingRules
+
+
+class Conformance(MappingRules, AnswerRules):
+    """Judges a plugin with a partner on loopback that does what partners do.
+
+        class TestWebhook(Conformance):
+            plugin = "webhook"
+            settings = {"url": "{partner}/hook"}
+
+    What a subclass says:
+
+    plugin: its name, as in conf.d.
+    plugin_dirs: folders to look for it, beside the usual places.
+    settings: its keys, as in conf.d. "{partner}" stands for the partner's address.
+    batch: more of them, for a plugin that sends several events in one request: with
+        `batch_events`, best a small number.
+    events: events that it sends, as clients write them, beside the kit's own.
+    outcomes: status -> outcome, where this partner means something else by it than
+        HTTP does; None for taken: `{409: None, 423: Retry}`.
+    taken: the status and JSON body with which this partner takes events.
+    network: False for a plugin that talks to no partner, as `jsonl`.
+    partial_answer(index, payloads): what the partner says to a batch of which that
+        payload is bad.
+
+    Each failure says what was expected, what came, and how to mend it.
+    """
+
+    @classmethod
+    def pytest_generate_tests(cls, metafunc: pytest.Metafunc) -> None:
+        if metafunc.function.__name__ == "test_status":
+            metafunc.parametrize("status", statuses(cls))

@@ -1,0 +1,143 @@
+"""What an author tells of a plugin, and what all rules are judged with."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import pytest
+
+from router import codec
+from router.destination import Delivery, Destination
+from router.errors import Outcome, PluginError
+from router.testing.examples import Event, examples, numbered
+from router.testing.scripted import Script, answer, scripted
+from router.testing.trial import Trial, fail, load, prepared
+
+Expected = type[Outcome] | None
+Answer = tuple[int, Any]
+
+Test = TypeVar("Test", bound=Callable[..., None])
+
+
+def applies(when: Callable[[type["Kit"]], bool]) -> Callable[[Test], Test]:
+    """A test that is there only for a plugin of which this is true."""
+
+    def mark(test: Test) -> Test:
+        test.applies = when  # type: ignore[attr-defined]
+        return test
+
+    return mark
+
+
+class Kit:
+    """What a subclass may say is described in `Conformance`."""
+
+    plugin: ClassVar[str]
+    plugin_dirs: ClassVar[Sequence[str | Path]] = ()
+    settings: ClassVar[Mapping[str, Any]] = {}
+    batch: ClassVar[Mapping[str, Any]] = {}
+    events: ClassVar[Sequence[Event]] = ()
+    outcomes: ClassVar[Mapping[int, Expected]] = {}
+    taken: ClassVar[Answer] = (200, {})
+    network: ClassVar[bool] = True
+
+    def partial_answer(self, index: int, payloads: Sequence[Any]) -> Answer:
+        """The partner's answer to a request with these payloads, when that one is bad.
+
+        A status of 2xx means that it took the others.
+        """
+        raise NotImplementedError
+
+    def __init_subclass__(cls) -> None:
+        """Leaves out the tests that do not apply: to skip them would say that
+        something is missing."""
+        super().__init_subclass__()
+        if not hasattr(cls, "plugin"):
+            return
+        tests: dict[str, Any] = {}
+        for base in reversed(cls.__mro__):
+            tests |= {name: one for name, one in vars(base).items() if one is not None}
+        for name, test in tests.items():
+            if when := getattr(test, "applies", None):
+                setattr(cls, name, test if when(cls) else None)
+
+    @pytest.fixture(autouse=True)
+    def _no_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # The partner is on this machine, where no proxy would look for it.
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.setenv(name, "127.0.0.1")
+
+    @contextmanager
+    def trial(self, directory: Path, *scripts: Script) -> Iterator[Trial]:
+        """The plugin with a partner that plays these scripts, and by default takes
+        everything."""
+        if self.network and "{partner}" not in codec.dumps(self.settings).decode():
+            fail(
+                "`settings`", "{partner} in one of them, as in "
+                '{"url": "{partner}/hook"}', "none",
+                "give the partner's address so, or say `network = False` of a plugin "
+                "that talks to nobody",
+            )  # fmt: skip
+        with scripted(*scripts or (self.yes(),)) as partner:
+            yield Trial(
+                self.plugin, self.plugin_dirs, self.settings, partner, directory
+            )
+
+    def yes(self) -> bytes:
+        """What the partner says when it takes a request."""
+        return self.said(*self.taken)
+
+    def said(self, status: int, body: Any, *headers: str) -> bytes:
+        """A whole answer with a JSON body."""
+        kind = "Content-Type: application/json"
+        return answer(f"{status} Said", kind, *headers, body=codec.dumps(body))
+
+    def all_events(self) -> list[Event]:
+        """The kit's examples and the author's."""
+        mine = [numbered(one, 0) | dict(one) for one in self.events]
+        return [*mine, *examples()]
+
+    def sent(self, destination: Destination) -> list[tuple[Event, Delivery]]:
+        """The events that are sent, each with its payload; fails if there is none."""
+        pairs = [(one, prepared(destination, one)) for one in self.all_events()]
+        found = [(event, made) for event, made in pairs if made.state is None]
+        if not found:
+            codes = sorted({made.code for _, made in pairs})
+            fail(
+                "the example events", "at least one with a payload",
+                f"none ({', '.join(codes)})",
+                "give events that the plugin sends, as clients write them: "
+                '`events = [{"type": "track", "event": ..., "properties": ...}]`',
+            )  # fmt: skip
+        return found
+
+    def template(self, destination: Destination) -> Event:
+        """An event that is sent, if there is one a track event."""
+        found = [event for event, _ in self.sent(destination)]
+        return next((one for one in found if one["type"] == "track"), found[0])
+
+    def several(self, destination: Destination, count: int) -> list[Event]:
+        """So many events of one kind, each of another user, in the order of time."""
+        template = self.template(destination)
+        return [numbered(template, number) for number in range(count)]
+
+
+def networked(kit: type[Kit]) -> bool:
+    return kit.network
+
+
+def has_batches(kit: type[Kit]) -> bool:
+    return kit.network and bool(kit.batch)
+
+
+def tells_partly(kit: type[Kit]) -> bool:
+    return has_batches(kit) and kit.partial_answer is not Kit.partial_answer
+
+
+def has_sandbox(kit: type[Kit]) -> bool:
+    try:
+        hooks = load(kit.plugin, kit.plugin_dirs).hook
+    except PluginError:
+        return True  # and the test says why
+    return bool(hooks.sandbox.get_hookimpls())
