@@ -24,3 +24,4 @@ class TestGood(Conformance):
     plugin = "good"
     plugin_dirs = ["tests/specimens"]
     settings = {"url": "{partner}/hook", "token": "s3cr3t-token"}
+    batch = {"batch_events": 5}

@@ -3,10 +3,12 @@
 import pytest
 
 from router.testing.answers import AnswerRules, statuses
+from router.testing.batches import BatchRules
+from router.testing.conduct import ConductRules
 from router.testing.mapping import MappingRules
 
 
-class Conformance(MappingRules, AnswerRules):
+class Conformance(MappingRules, AnswerRules, BatchRules, ConductRules):
     """Judges a plugin with a partner on loopback that does what partners do.
 
         class TestWebhook(Conformance):

@@ -80,9 +80,8 @@ class Kit:
                 "that talks to nobody",
             )  # fmt: skip
         with scripted(*scripts or (self.yes(),)) as partner:
-            yield Trial(
-                self.plugin, self.plugin_dirs, self.settings, partner, directory
-            )
+            given = (self.plugin, self.plugin_dirs, self.settings)
+            yield Trial(*given, partner, partner.url, directory)
 
     def yes(self) -> bytes:
         """What the partner says when it takes a request."""

@@ -59,18 +59,22 @@ def load(plugin: str, directories: Sequence[str | Path]) -> pluggy.PluginManager
 
 @dataclass
 class Trial:
-    """One plugin with one partner, in a directory of its own."""
+    """One plugin with one partner, in a directory of its own.
+
+    url: the address that stands for {partner}.
+    """
 
     plugin: str
     plugin_dirs: Sequence[str | Path]
     settings: Mapping[str, Any]
     partner: Partner
+    url: str
     directory: Path
 
     def destination(self, **more: Any) -> Destination:
         """The plugin as a destination, with its settings and these."""
         given = {"plugin": self.plugin, "start": "earliest", "concurrency": 1}
-        values = {**given, **placed(dict(self.settings), self.partner.url), **more}
+        values = {**given, **placed(dict(self.settings), self.url), **more}
         problems: list[str] = []
         table = TableSource(
             f"destinations.{self.plugin}", Path("settings"), values, problems
