@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rich.progress import track
 from router import codec, config, plugins, reports, scaffold
 from router.app import at_log, disk_problems, log_to_stderr, settle
 from router.backup import back_up
+from router.cases import explain_and_save
 from router.commands import (
     ONLY_DESTINATION,
     Found,
@@ -51,6 +53,8 @@ def show_explained(rows: Sequence[Mapping[str, Any]]) -> None:
             click.echo("\n".join(f"  {one}" for one in lines) + "\n")
         if "payload" in row:
             click.echo(f"  {codec.dumps(row['payload']).decode()}")
+        if "saved" in row:
+            click.echo(f"  saved: {row['saved']}")
 
 
 def show_status(found: Sequence[Mapping[str, Any]]) -> None:
@@ -143,27 +147,43 @@ def new_plugin(name: str, *, package: bool) -> Found:
 @click.argument("what", default="-", metavar="[FILE|MESSAGE_ID]")
 @ONLY_DESTINATION
 @click.option("--source", help="As if sent by this source; by default the first.")
-def explain(what: str, destination: str | None, source: str | None) -> Found:
+@click.option(
+    "--save",
+    metavar="DIR",
+    type=click.Path(file_okay=False, writable=True, path_type=Path),
+    help="Write a case for each event; needs --destination.",
+)
+def explain(
+    what: str, destination: str | None, source: str | None, save: Path | None
+) -> Found:
     """Show what each destination would get of an event, or why not.
 
     FILE holds one event, a list or a batch of them, or one a line; - is standard
     input. Anything else is looked up in the log as a message id.
+
+    A case is a file by which the plugin is tested, if it is in the plugin's folder
+    `cases` (of a plugin that is a file NAME.py: NAME_cases).
     """
     found = config.load()
     chosen = [d for n, d in found.destinations.items() if destination in (None, n)]
     if not chosen:
         names = ", ".join(found.destinations) or "none"
         raise click.UsageError(f"no such destination is enabled; there are: {names}")
+    if save and not destination:
+        raise click.UsageError("--save needs --destination: cases are one plugin's")
+    explained = partial(explain_and_save, save) if save else explain_event
     if what == "-" or Path(what).exists():
         with click.open_file(what, "rb") as file:
             sent = read_events(file.read())
-        rows = explain_file(chosen, sent, source or next(iter(found.sources)))
+        rows = explain_file(
+            chosen, sent, source or next(iter(found.sources)), explained
+        )
     else:
         shared = existing_log(found)
         record = shared.log.find(what)
         if record is None:
             raise click.ClickException(f"no file and no message id of the log: {what}")
-        rows = [explain_event(one, record, shared.ledger) for one in chosen]
+        rows = [explained(one, record, shared.ledger) for one in chosen]
     return rows, any(row["outcome"] in ("dead", "refused") for row in rows)
 
 

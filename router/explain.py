@@ -5,7 +5,7 @@ instead of sending it.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import Any
@@ -68,10 +68,16 @@ def read_events(text: bytes) -> Iterator[Sent]:
 
 
 def explain_file(
-    destinations: Sequence[Destination], sent: Iterable[Sent], source: str
+    destinations: Sequence[Destination],
+    sent: Iterable[Sent],
+    source: str,
+    explained: Callable[[Destination, Record], dict[str, Any]],
 ) -> list[dict[str, Any]]:
     """The outcomes of events as if this source sent them; received when they say so,
-    or else now."""
+    or else now.
+
+    explained: what makes a row of them, as `explain` does.
+    """
     rows = []
     for raw, envelope in sent:
         fields = raw if isinstance(raw, dict) else {}
@@ -83,7 +89,7 @@ def explain_file(
             rows.append(outcome_row(None, fields.get("messageId"), "refused", error))
         else:
             record = Record(0, 0, *event.columns())
-            rows += [explain(destination, record) for destination in destinations]
+            rows += [explained(destination, record) for destination in destinations]
     return rows
 
 

@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     PrivateAttr,
 )
 
@@ -55,7 +56,12 @@ def _base_url(value: str) -> str:
 
 
 # Seconds, written as "24h"; bytes, written as "512KiB" or as a bare number.
-Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
+Duration = Annotated[
+    float,
+    BeforeValidator(_duration),
+    Field(gt=0),
+    PlainSerializer(lambda seconds: f"{seconds}s", str, when_used="json"),
+]
 Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
 
 # Where a page comes from: scheme, host, and port where it is not the usual one; and

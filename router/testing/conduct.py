@@ -10,14 +10,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from router import codec
+from router import cases, codec
 from router.destination import Delivery, Destination
-from router.explain import secrets_of
+from router.explain import explain, secrets_of
 from router.settings import DestinationSettings
-from router.testing.kit import Kit, applies, has_sandbox, networked
+from router.testing.examples import arrived
+from router.testing.kit import Kit, applies, has_cases, has_sandbox, networked
 from router.testing.scripted import RESET, Partner, Script, answer
 from router.testing.serving import serve
-from router.testing.trial import attempt, beside, fail, words
+from router.testing.trial import attempt, beside, fail, placed, words
 
 # What settings are called that nobody else may know.
 SECRET = re.compile(
@@ -137,6 +138,29 @@ class ConductRules(Kit):
         yield self.said(200, "")[:-2] + b"no JSON"
         yield (RESET,)
         yield (60.0,)
+
+    @applies(has_cases)
+    def test_case(self, case: Path, tmp_path: Path) -> None:
+        """A case in the plugin's folder is what becomes of its event."""
+        with self.trial(tmp_path) as trial:
+            try:
+                said = placed(codec.loads(case.read_bytes()), trial.url)
+                event, settings = said.pop("event"), said.pop("settings", {})
+            except (ValueError, KeyError, AttributeError) as error:
+                fail(
+                    case.name, "a JSON object with `event` and what becomes of it",
+                    repr(error), "write it with `router explain --save DIR FILE`",
+                )  # fmt: skip
+            destination = trial.destination(**settings)
+            came = cases.shown(explain(destination, arrived(event)))
+            if found := list(cases.differences(said, came)):
+                fail(
+                    case.name, "the event to become what the case says",
+                    "\n  ".join(["", *found]),
+                    "mend the mapping; or, if the change is meant, write the case anew "
+                    "with `router explain --save`, and leave out headers that differ "
+                    "each time",
+                )  # fmt: skip
 
     @applies(has_sandbox)
     def test_sandbox(self, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 from router.testing.answers import AnswerRules, statuses
 from router.testing.batches import BatchRules
 from router.testing.conduct import ConductRules
+from router.testing.kit import cases_of
 from router.testing.mapping import MappingRules
 
 
@@ -37,3 +38,5 @@ class Conformance(MappingRules, AnswerRules, BatchRules, ConductRules):
     def pytest_generate_tests(cls, metafunc: pytest.Metafunc) -> None:
         if metafunc.function.__name__ == "test_status":
             metafunc.parametrize("status", statuses(cls))
+        elif metafunc.function.__name__ == "test_case":
+            metafunc.parametrize("case", cases_of(cls), ids=lambda case: case.stem)

@@ -8,6 +8,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from router import codec
 from router.events import Arrival, accept
 from router.log import Record
 
@@ -148,6 +149,15 @@ def odd(event: Event) -> Iterator[dict[str, Any]]:
             for value in ODD:
                 yield {**event, holder: {**members, name: value}}
             yield {**event, holder: {k: v for k, v in members.items() if k != name}}
+
+
+def arrived(event: Event) -> Record:
+    """An event of the log as it is there, or one as a client sends it, accepted; raises
+    InvalidEvent."""
+    if "receivedAt" not in event:
+        return record(event)
+    message_id = str(event.get("messageId"))
+    return Record(0, 0, "web", message_id, RECEIVED_AT, codec.dumps(event))
 
 
 def record(event: Event, number: int = 0) -> Record:
