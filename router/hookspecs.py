@@ -1,5 +1,5 @@
 """The hooks of a plugin. A hook takes only the arguments it needs; all may be left out
-except `deliver`. docs/plugins.md describes them at length."""
+except `deliver`. docs/hooks.md describes them at length."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

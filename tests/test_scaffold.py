@@ -87,7 +87,12 @@ def test_a_package_runs_beside_a_wheel_of_the_router_in_a_clean_environment(tmp_
     router = [sys.executable, "-m", "router"]
     run(tmp_path, *router, "new-plugin", "acme_mail", "--package")
     wheels = ["wheel", "--quiet", "--no-deps", "--wheel-dir", "wheels"]
-    run(tmp_path, *pip, *wheels, str(ROOT), "./event-router-acme-mail")
+    # Elsewhere, as building leaves files behind.
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "router", "plugins"):
+        run(tmp_path, "cp", "-r", str(ROOT / name), str(source))
+    run(tmp_path, *pip, *wheels, "./source", "./event-router-acme-mail")
     run(tmp_path, sys.executable, "-m", "venv", "clean")
     clean = str(tmp_path / "clean" / "bin" / "python")
     wheel_files = [str(path) for path in (tmp_path / "wheels").iterdir()]
