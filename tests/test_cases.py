@@ -107,7 +107,8 @@ def test_settings_of_a_case_can_be_given_again() -> None:
         ({"a": [1]}, {"a": [1, 2]}, ["a: expected [1]; came [1,2]"]),
         ([{"n": 1.5}], [{"n": 2}], ["[0].n: expected 1.5; came 2"]),
         ({"headers": {"X": "1"}}, {"headers": {"X": "1", "Y": "2"}}, []),
-        ({"headers": {"X": 1}}, {"headers": {}}, ["headers.X: expected 1; came nothing"]),
+        ({"headers": {"X": 1}}, {"headers": {}},
+         ["headers.X: expected 1; came nothing"]),
     ],
 )  # fmt: skip
 def test_differences_are_told_with_their_place(expected, came, said) -> None:

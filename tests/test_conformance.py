@@ -18,10 +18,3 @@ class TestMovableInk(Conformance):
     }
     batch = {"batch": True, "batch_events": 5}
     outcomes = {423: Retry, 501: Rejected}
-
-
-class TestGood(Conformance):
-    plugin = "good"
-    plugin_dirs = ["tests/specimens"]
-    settings = {"url": "{partner}/hook", "token": "s3cr3t-token"}
-    batch = {"batch_events": 5}

@@ -30,7 +30,7 @@ from router.testing.scripted import Partner
 PARTNER = "{partner}"
 
 # Seconds in which what should end has ended, however slow the machine.
-PATIENCE = 15.0
+PATIENCE = 10.0
 
 # Waits between attempts are short, in seconds.
 QUICK = Policy(first=0.01, longest=0.05, least=0.001)

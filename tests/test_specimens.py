@@ -1,0 +1,186 @@
+"""Each bad plugin in `specimens` fails the rules that it breaks, and no other; and what
+it is told says how to mend it."""
+
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from conftest import ROOT
+
+SPECIMENS = ROOT / "tests" / "specimens"
+NAMES = sorted(file.stem for file in SPECIMENS.glob("*.py"))
+# They wait more than they work.
+AT_ONCE = 8
+
+TESTS = """
+class Test_{name}(Conformance):
+    plugin = "{name}"
+    plugin_dirs = [{directory!r}]
+    settings = {{"url": "{{partner}}/hook", "token": "s3cr3t-token"}}
+    batch = {{"batch_events": 5}}
+
+    def partial_answer(self, index, payloads):
+        return 422, {{"bad": index}}
+"""
+
+# By specimen, what each of the kit's tests said: nothing where it passed.
+Said = Mapping[str, Mapping[str, str]]
+
+
+def fails(name: str) -> dict[str, str]:
+    """What the specimen says of itself."""
+    made: dict[str, dict[str, str]] = {}
+    with suppress(ModuleNotFoundError):  # of the one that cannot be imported
+        exec((SPECIMENS / f"{name}.py").read_text(), made)
+    return made["FAILS"]
+
+
+def judged(names: list[str], directory: Path) -> Said:
+    """The kit's judgement of some specimens."""
+    classes = [TESTS.format(name=name, directory=str(SPECIMENS)) for name in names]
+    source = "from router.testing import Conformance\n" + "\n".join(classes)
+    return judgement(source, directory)
+
+
+def judgement(source: str, directory: Path) -> Said:
+    """What the tests in that source said, run by a pytest of their own."""
+    directory.mkdir()
+    (directory / "test_them.py").write_text(source)
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--junitxml", "report.xml"],
+        cwd=directory, env=os.environ | {"PYTHONPATH": paths}, capture_output=True,
+        text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    said: dict[str, dict[str, str]] = defaultdict(dict)
+    for test in ElementTree.parse(directory / "report.xml").iter("testcase"):
+        name = test.attrib["classname"].partition(".Test_")[2]
+        assert test.find("error") is None
+        assert test.find("skipped") is None
+        failure = test.find("failure")
+        words = "" if failure is None else str(failure.text)
+        said[name][test.attrib["name"]] = words
+    return said
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> Said:
+    directory = tmp_path_factory.mktemp("specimens")
+    shares = [NAMES[n::AT_ONCE] for n in range(AT_ONCE)]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = pool.map(
+            lambda n: judged(shares[n], directory / str(n)), range(AT_ONCE)
+        )
+        return {name: tests for one in found for name, tests in one.items()}
+
+
+@pytest.fixture(scope="module")
+def misused(tmp_path_factory: pytest.TempPathFactory) -> Said:
+    source = MISUSED.format(directory=str(SPECIMENS))
+    return judgement(source, tmp_path_factory.mktemp("misused") / "it")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_specimen_fails_what_it_breaks_and_is_told_how_to_mend_it(
+    said: Said, name: str
+) -> None:
+    failed = {test: words for test, words in said[name].items() if words}
+    expected = fails(name)
+    if "*" in expected:
+        assert failed
+        for words in failed.values():
+            assert expected["*"] in words
+        return
+    right = {
+        test: words
+        for key, words in expected.items()
+        for test in said[name]
+        if key in (test, test.partition("[")[0])
+    }
+    assert failed.keys() == right.keys(), "\n\n".join(failed.values())
+    for test, words in right.items():
+        assert words in failed[test]
+        assert "To mend it: " in failed[test]
+
+
+MISUSED = """
+from router.testing import Conformance
+
+class Test_no_partner(Conformance):
+    plugin = "good"
+    plugin_dirs = [{directory!r}]
+    settings = {{"url": "http://127.0.0.1:9/hook", "token": "s3cr3t-token"}}
+
+class Test_bad_settings(Conformance):
+    plugin = "good"
+    plugin_dirs = [{directory!r}]
+    settings = {{"uri": "{{partner}}/hook", "token": "s3cr3t-token"}}
+
+class Test_no_batch(Conformance):
+    plugin = "good"
+    plugin_dirs = [{directory!r}]
+    settings = {{"url": "{{partner}}/hook", "token": "s3cr3t-token"}}
+    batch = {{"batch_bytes": 5000}}
+
+class Test_no_plugin(Conformance):
+    plugin = "godo"
+    plugin_dirs = [{directory!r}]
+    settings = {{"url": "{{partner}}/hook"}}
+
+class Test_other_outcomes(Conformance):
+    plugin = "good"
+    plugin_dirs = [{directory!r}]
+    settings = {{"url": "{{partner}}/hook", "token": "s3cr3t-token"}}
+    outcomes = {{409: None, 423: None}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "test", "words"),
+    [
+        ("no_partner", "test_reset", "give the partner's address so"),
+        ("bad_settings", "test_reset", "uri: unknown key; known keys: "),
+        ("no_batch", "test_batch_events", 'say `batch = {"batch_events": 5}`'),
+        ("no_plugin", "test_type[track]", "no plugin is named 'godo'; known plugins: "),
+        ("other_outcomes", "test_status[409]", "came Rejected: answered 409"),
+        ("other_outcomes", "test_status[423]", "expected nothing raised (taken)"),
+    ],
+)
+def test_what_an_author_got_wrong_is_told(
+    misused: Said, name: str, test: str, words: str
+) -> None:
+    assert words in misused[name][test]
+
+
+def test_rules_that_do_not_apply_are_left_out(said: Said, misused: Said) -> None:
+    assert not any(
+        "batch" in test or "partial" in test for test in misused["no_partner"]
+    )
+    assert "test_sandbox" not in said["clock"]
+    assert "test_case[signed-up]" not in said["clock"]
+
+
+def test_without_pytest_the_kit_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "pytest.py").write_text("raise ModuleNotFoundError")
+    done = subprocess.run(
+        [sys.executable, "-c", "import router.testing"],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    last = done.stderr.splitlines()[-1]
+    assert last == (
+        "ImportError: router.testing needs pytest: pip install 'event-router[testing]'"
+    )
+
+
+def test_every_rule_has_a_specimen_that_breaks_it(said: Said) -> None:
+    failed = {test for tests in said.values() for test, words in tests.items() if words}
+    assert {*said["good"]} - failed == set()
