@@ -5,13 +5,13 @@ import time
 
 import pytest
 from conftest import Router, eventually
-from scripted import answer, scripted
 
 from plugins import braze
 from plugins.braze.delivery import read, split
 from plugins.braze.options import Options
 from router import Misconfigured, Partial, Rejected, Retry, TooLarge
 from router.client import Session
+from router.testing.scripted import answer, scripted
 
 KEY = "s3cr3t-key"
 AT = "2024-03-04T15:32:56.409Z"

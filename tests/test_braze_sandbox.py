@@ -6,12 +6,12 @@ import re
 import pytest
 import requests
 from conftest import ROOT, Router, eventually
-from serving import serve
 
 from plugins import braze
 from plugins.braze.options import Options
 from router import Partial, Rejected, codec
 from router.client import Session
+from router.testing.serving import serve
 
 KEY = "sandbox-key"
 AT = "2024-03-04T15:32:56.409Z"

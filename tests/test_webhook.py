@@ -12,13 +12,13 @@ import pydantic
 import pytest
 import requests
 from conftest import ROOT, Router, eventually
-from scripted import RESET, answer, scripted
-from serving import serve
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from plugins import webhook
 from router import Misconfigured, Rejected, Retry, TooLarge, codec
 from router.client import Session
+from router.testing.scripted import RESET, answer, scripted
+from router.testing.serving import serve
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(24))).decode()
 OTHER = "whsec_" + base64.b64encode(b"k" * 64).decode()
