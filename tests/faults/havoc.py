@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 from conftest import Router, eventually
@@ -29,8 +29,8 @@ WITHOUT_COMPILER = "steps of the clock, as there is no cc to make one that can b
 WORKERS = ("--workers", "2", "--worker-class", "gthread", "--threads", "8")
 GRACE = ("--graceful-timeout", "4")
 
-# Seconds that a worker may need to end, with some to spare.
-ENDING = 6.0
+# Seconds in which workers end, and share the lanes anew, with some to spare.
+SETTLING = 6.0
 
 # Seconds that the clock is set forward or back.
 CLOCKS = (3600, -3600)
@@ -77,14 +77,14 @@ def turns(dice: random.Random, kinds: Sequence[Kind]) -> Iterator[Kind]:
 
 
 class Havoc:
-    """done: how often which was done. upsets: when a process was stopped without an
-    end, in seconds of the monotonic clock. retried: ids of the dead letters that were
-    put back to work once the webhook was mended. left_out: what cannot be done
-    here."""
+    """done: how often which was done. upsets: from when to when something was done by
+    which a lane loses what it knows of its requests, in seconds of the monotonic clock.
+    retried: ids of the dead letters that were put back to work once the webhook was
+    mended. left_out: what cannot be done here."""
 
     def __init__(self, router: Router, hook: Hook, url: str, seed: int) -> None:
         self.done: Counter[str] = Counter()
-        self.upsets: list[float] = []
+        self.upsets: list[tuple[float, float]] = []
         self.retried: list[str] = []
         self.longest_restart = 0.0
         self.disk = Disk(router.data, router.workers)
@@ -97,7 +97,7 @@ class Havoc:
             )
             if not is_here
         ]
-        self._ends_until = 0.0
+        self._settled_at = 0.0
         self._router, self._hook, self._url = router, hook, url
         self._seed = seed
         self._dice = random.Random(f"{seed}/processes")
@@ -206,43 +206,52 @@ class Havoc:
         except ProcessLookupError:
             self.done["signal that came too late"] += 1
 
-    def _upset(self) -> None:
-        self.upsets.append(time.monotonic())
+    @contextmanager
+    def _upsetting(self) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.upsets.append((began, time.monotonic()))
+
+    def _unsettle(self) -> None:
+        self._settled_at = time.monotonic() + SETTLING
 
     def _kill_worker(self) -> str:
-        self._upset()
-        self._signal(self._worker(), signal.SIGKILL)
+        self._unsettle()
+        with self._upsetting():
+            self._signal(self._worker(), signal.SIGKILL)
         return "kill -9 of a worker"
 
     def _end_worker(self) -> str:
-        self._ends_until = time.monotonic() + ENDING
+        self._unsettle()
         self._signal(self._worker(), signal.SIGTERM)
         return "SIGTERM of a worker"
 
     def _stop_worker(self) -> str:
         pid = self._worker()
-        self._upset()
-        self._signal(pid, signal.SIGSTOP)
-        try:
-            time.sleep(self._dice.uniform(0.5, 4))
-        finally:
-            # Stopped, it would outlive a trial that is interrupted.
-            self._signal(pid, signal.SIGCONT)
-            self._upset()
+        with self._upsetting():
+            self._signal(pid, signal.SIGSTOP)
+            try:
+                time.sleep(self._dice.uniform(0.5, 4))
+            finally:
+                # Stopped, it would outlive a trial that is interrupted.
+                self._signal(pid, signal.SIGCONT)
         return "SIGSTOP of a worker"
 
     def _kill_arbiter(self) -> str:
         """Its workers are left to find out by themselves."""
         process = self._router.process
         assert process is not None
-        self._upset()
-        process.kill()
+        with self._upsetting():
+            process.kill()
         process.wait()
         # One that has no room is never ready.
         self.configure()
         began = time.monotonic()
         self.start()
         self.longest_restart = max(self.longest_restart, time.monotonic() - began)
+        self._unsettle()
         return "kill -9 of the arbiter"
 
     def retry_letters(self) -> str:
@@ -261,17 +270,16 @@ class Havoc:
 
     def _do_without(self, trouble: AbstractContextManager[None]) -> None:
         """For some seconds, in which a worker may be killed."""
-        if time.monotonic() < self._ends_until:
-            # One that ends now cannot commit what it has sent.
-            self._upset()
-        with trouble:
+        # A lane that ends meanwhile cannot commit what it has sent.
+        is_settled = time.monotonic() > self._settled_at
+        with nullcontext() if is_settled else self._upsetting(), trouble:
             time.sleep(self._dice.uniform(0.5, 1.5))
             if self._dice.random() < 0.5:
                 self.done[self._kill_worker()] += 1
             time.sleep(self._dice.uniform(0.5, 2))
 
     def _reload(self) -> str:
-        self._ends_until = time.monotonic() + ENDING
+        self._unsettle()
         assert self._router.process is not None
         self._router.process.send_signal(signal.SIGHUP)
         return "HUP"

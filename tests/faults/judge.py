@@ -62,9 +62,10 @@ class Facts:
     events of the log, each partition's in order. arrivals: by destination, what its
     partner took, in order. letters: (id, state, code) of its dead letters, in every
     state. retried: ids of those that were put back to work once the webhook was mended.
-    explained: by destination, what is said of a sample of ids. upsets: when a process
-    was stopped without an end, in seconds of the monotonic clock. ledger: rows of
-    `router ledger`. output: what the router wrote.
+    explained: by destination, what is said of a sample of ids. upsets: from when to
+    when something was done by which a lane loses what it knows of its requests, in
+    seconds of the monotonic clock. ledger: rows of `router ledger`. output: what the
+    router wrote.
     """
 
     obligations: Sequence[str]
@@ -73,7 +74,7 @@ class Facts:
     letters: Mapping[str, Sequence[tuple[str, str, str]]]
     retried: Sequence[str]
     explained: Mapping[str, Mapping[str, Explained]]
-    upsets: Sequence[float]
+    upsets: Sequence[tuple[float, float]]
     ledger: Mapping[str, Mapping[str, Any]]
     output: str
 
@@ -192,9 +193,11 @@ def _too_old(asked: Sequence[Arrival], in_turn: Sequence[str]) -> set[str]:
     return older
 
 
-def _needless(asked: Sequence[Arrival], upsets: Sequence[float]) -> set[str]:
-    """What was sent again though its answer was not lost, and nothing had happened to a
-    process since. Only for lanes of one stream: with more, an ordinary stop repeats
+def _needless(
+    asked: Sequence[Arrival], upsets: Sequence[tuple[float, float]]
+) -> set[str]:
+    """What was sent again though its answer was not lost, and nothing had happened to
+    its lane since. Only for lanes of one stream: with more, an ordinary stop repeats
     what was sent behind a batch that waits."""
     last: dict[str, Arrival] = {}
     found = set()
@@ -203,7 +206,7 @@ def _needless(asked: Sequence[Arrival], upsets: Sequence[float]) -> set[str]:
         if before is None or before.is_lost:
             continue
         since, now = (before.asked_at or 0) - UNREAD, arrival.asked_at or 0
-        if not any(since <= upset <= now for upset in upsets):
+        if not any(since <= end and start <= now for start, end in upsets):
             found.add(arrival.id)
     return found
 

@@ -58,7 +58,7 @@ KEPT = Facts(
         INK: {"a:1": SENT, "a:2": Explained("dead", "requirements")},
         HOOK: {"b:1": Explained("skipped", "unsupported_type"), "b:2": SENT},
     },
-    upsets=[9.0],
+    upsets=[(8.5, 9.5)],
     ledger={
         INK: ROW
         | {
@@ -131,7 +131,10 @@ def test_an_event_that_nobody_was_told_of_may_be_kept_or_not() -> None:
             f"{HOOK}: dead letters differ: 1 (b:0 rejected)",
         ),
         ({"upsets": []}, f"{HOOK}: got again for no reason: 1 (a:1)"),
-        ({"upsets": [6.0, 11.0]}, f"{HOOK}: got again for no reason: 1 (a:1)"),
+        (
+            {"upsets": [(5.5, 6.5), (11.0, 12.0)]},
+            f"{HOOK}: got again for no reason: 1 (a:1)",
+        ),
         (
             {"explained": explained(INK, "a:1", "deliver", "deliver", "other")},
             f"{INK}: not the payload that explain shows: 1 (a:1)",
