@@ -112,6 +112,7 @@ class Log:
                 connect,
                 steps=(SCHEMA, ids.SCHEMA, SEGMENT),
                 synchronous="FULL",
+                mode="rw",  # none is made by opening it
                 functions={"id_hash": ids.id_hash},
             ),
             segment or max_disk // SHARES_OF_SPACE,

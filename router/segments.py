@@ -244,7 +244,7 @@ class Segments:
         use opens others."""
         with suppress(OSError), self._lock.held():
             self._stop_writing()
-            known, self._seen = self._seen[0], ([], "", "")
+            known, self._seen = self._seen[0], ([], self._seen[1], "")
             for segment in known:
                 segment.close()
 
@@ -257,6 +257,8 @@ class Segments:
 
     def _look(self) -> list[Segment]:
         if not self.exist():
+            if self._seen[1]:
+                raise StorageUnavailable(f"the files of {self.directory} are gone")
             return []
         with naming(self.directory), self._lock.held():
             if not self._numbers():

@@ -35,11 +35,13 @@ def locked(path: Path) -> Iterator[int]:
 
 
 class FileLock:
-    """`locked`, for a thread that may have it already."""
+    """`locked`, for a thread that may have it already. Its directory is made at first,
+    and must stay: who goes on in another in its place loses what he had."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._mine = threading.local()
+        self._place: tuple[int, int] | None = None
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -47,13 +49,22 @@ class FileLock:
         if getattr(self._mine, "is_held", False):
             yield
             return
-        make_directory(self._path.parent)
+        self._find_place()
         with locked(self._path):
             self._mine.is_held = True
             try:
                 yield
             finally:
                 self._mine.is_held = False
+
+    def _find_place(self) -> None:
+        directory = self._path.parent
+        if self._place is None:
+            make_directory(directory)
+        found = directory.stat()
+        self._place = self._place or (found.st_dev, found.st_ino)
+        if self._place != (found.st_dev, found.st_ino):
+            raise OSError(f"{directory} is another than at the start; restart")
 
 
 class Held:
