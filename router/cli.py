@@ -22,6 +22,7 @@ from router.commands import (
     ONLY_DESTINATION,
     Found,
     existing_log,
+    load_anyway,
     reports_on,
     show,
     words,
@@ -59,7 +60,10 @@ def show_explained(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def show_status(found: Sequence[Mapping[str, Any]]) -> None:
     """The numbers as tables, and below them what is to be said of them."""
-    sources = [row for row in found if row["destination"] is None]
+    for row in found:
+        if "problem" in row:
+            click.echo(f"clients get 503: {row['problem']}")
+    sources = [row for row in found if "codes" in row]
     columns = ("source", "accepted", "duplicate")
     show([{name: one[name] for name in columns} for one in sources if one["source"]])
     for source in sources:
@@ -211,18 +215,22 @@ def send(file: Any, url: str | None, write_key: str | None) -> Found:
 @reports_on("status", show=show_status)
 def status() -> Found:
     """Show what came in, and how each destination is doing; exits with 1 when one is
-    held."""
-    found = config.load()
+    held, or events are refused for want of room."""
+    found = load_anyway()
     shared = existing_log(found)
     rows = reports.statuses(found, shared)
-    is_held = any(row["state"] == "held" for row in rows)
-    return rows + reports.sources(found, shared), is_held
+    is_wrong = any(row["state"] == "held" for row in rows)
+    sources = reports.sources(found, shared)
+    if problem := reports.no_room(found, shared):
+        sources.append({"destination": None, "source": None, "problem": problem})
+        is_wrong = True
+    return rows + sources, is_wrong
 
 
 @reports_on("ledger")
 def ledger() -> Found:
     """Show that every event is accounted for; exits with 1 when one is not."""
-    shared = existing_log(config.load())
+    shared = existing_log(load_anyway())
     rows = [reports.balances(shared, name) for name in shared.ledger.destinations()]
     return rows, not all(row["balanced"] for row in rows)
 

@@ -9,10 +9,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from router import codec
+from router import codec, config
 from router.app import at_log, check_partitions
 from router.config import Config
-from router.errors import RouterError
+from router.errors import ConfigError, RouterError
 from router.gate import Surroundings
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -81,6 +81,14 @@ def reports_on(
         return group.command(name)(JSON(command))
 
     return decorate
+
+
+def load_anyway() -> Config:
+    """The configuration, as far as it can be used; says what is wrong with the rest."""
+    found, problems = config.load_partly()
+    if problems:
+        click.echo(f"{ConfigError(problems)}\nGoing on without.", err=True)
+    return found
 
 
 def existing_log(found: Config) -> Surroundings:

@@ -107,10 +107,22 @@ def load(
 
     Raises ConfigError.
     """
+    found, problems = load_partly(directory, environ)
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+def load_partly(
+    directory: Path | None = None, environ: Mapping[str, str] | None = None
+) -> tuple[Config, list[str]]:
+    """What of conf.d can be used, and what is wrong with the rest: for who has to see
+    to a running router. Raises ConfigError where that leaves nothing to go by."""
     environ = os.environ if environ is None else environ
     if directory is None:
         directory = Path(environ.get("ROUTER_CONF") or DEFAULT_DIRECTORY)
-    return _Reader(directory, environ).config()
+    reader = _Reader(directory, environ)
+    return reader.config(), reader.problems
 
 
 class _Reader:
@@ -128,7 +140,7 @@ class _Reader:
         enabled, disabled = self._destinations(router)
         if not sources and not self.problems:
             self.problems.append(f"{self.directory}: needs a [sources.NAME] table")
-        if self.problems or router is None or ingest is None or admin is None:
+        if router is None or ingest is None or admin is None:
             raise ConfigError(self.problems)
         return Config(self.directory, router, ingest, admin, sources, enabled, disabled)
 

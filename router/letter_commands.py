@@ -9,7 +9,14 @@ from rich.console import Console
 from rich.progress import track
 
 from router import codec, config, reports, triage
-from router.commands import ONLY_DESTINATION, Found, existing_log, reports_on, show
+from router.commands import (
+    ONLY_DESTINATION,
+    Found,
+    existing_log,
+    load_anyway,
+    reports_on,
+    show,
+)
 from router.errors import Unreadable
 from router.letters import DEAD, DeadLetter, Letters
 
@@ -63,7 +70,7 @@ def list_letters(
 ) -> Found:
     """Show what was given up: alike letters together, with one as an example; or, with
     --code or --all, each by itself."""
-    letters = existing_log(config.load()).ledger.letters
+    letters = existing_log(load_anyway()).ledger.letters
     if code is None and not every:
         return triage.groups(letters, destination)[:limit], False
     state = None if every else DEAD
@@ -76,7 +83,7 @@ def list_letters(
 @click.option("--unmask", is_flag=True, help="With what is a customer's, not secrets.")
 def show_letter(letter_id: int, *, unmask: bool) -> Found:
     """Show one: what the partner answered, what befell it, what would be sent now."""
-    found = config.load()
+    found = load_anyway()
     letter = _letter(existing_log(found).ledger.letters, letter_id)
     destination = found.destinations.get(letter.destination)
     return triage.page(letter, destination, unmask=unmask), False
@@ -113,7 +120,7 @@ def drop(ids: tuple[int, ...], note: str, **which: Any) -> Found:
     An ID may also be of a letter that waits to be tried again. Exits with 1 when one is
     closed already.
     """
-    letters = existing_log(config.load()).ledger.letters
+    letters = existing_log(load_anyway()).ledger.letters
     wanted = _wanted(letters, ids, **which)
     now = _now()
     return _move("dropped", wanted, lambda some: letters.drop(some, now, note))

@@ -133,7 +133,7 @@ class Log:
         Leaves out duplicates: an event with a message id that the same source sent
         before, among these events or no longer than the window ago by `received_at`.
         """
-        self._check_room()
+        self.check_room()
         newest = max((event.received_at for event in events), default=0)
         with self._segments.writing(newest) as connection:
             new = self._new(connection, events)
@@ -215,9 +215,20 @@ class Log:
                     return Record(*row)
         return None
 
+    def check_room(self) -> None:
+        """Raises StorageUnavailable where `max_disk` is reached."""
+        size, beside = self.bytes_on_disk(), self._beside()
+        if size >= self.max_disk:
+            raise StorageUnavailable("the log has reached max_disk")
+        if size + beside >= self.max_disk:
+            raise StorageUnavailable(
+                f"log and dead letters ({beside} bytes of ledger.db) have reached "
+                "max_disk; dead letters that are no use can be dropped"
+            )
+
     def check_writable(self) -> None:
         """Raises StorageUnavailable if an append would."""
-        self._check_room()
+        self.check_room()
         with self._segments.writing() as connection:
             connection.execute(
                 "INSERT INTO facts VALUES ('checks', 1) "
@@ -330,16 +341,6 @@ class Log:
         if str(error) not in self._reported:
             self._reported.add(str(error))
             logger.error("what was sent before is not known from %s", error)
-
-    def _check_room(self) -> None:
-        size, beside = self.bytes_on_disk(), self._beside()
-        if size >= self.max_disk:
-            raise StorageUnavailable("the log has reached max_disk")
-        if size + beside >= self.max_disk:
-            raise StorageUnavailable(
-                f"log and dead letters ({beside} bytes of ledger.db) have reached "
-                "max_disk; dead letters that are no use can be dropped"
-            )
 
 
 def _next_position(connection: sqlite3.Connection) -> int:

@@ -86,6 +86,11 @@ class Metrics(Collector):
         letters = GaugeMetricFamily(
             "router_dead_letters", "Dead letters that nobody has seen to.", labels=label
         )
+        replays = GaugeMetricFamily(
+            "router_replay_pending_events",
+            "What a replay that is not over has still to do.",
+            labels=("destination", "replay"),
+        )
         for row in reports.statuses(self._config, self._shared):
             name = row["destination"]
             deliveries.add_metric((name, "delivered", ""), row["delivered"])
@@ -98,4 +103,7 @@ class Metrics(Collector):
             oldest.add_metric([name], row["oldestPendingSeconds"] or 0)
             held.add_metric([name], row["state"] == "held")
             letters.add_metric([name], row["deadLetters"])
-        yield from (deliveries, given_up, pending, oldest, held, letters)
+            for one in row["replays"]:
+                if one["endedAt"] is None:
+                    replays.add_metric([name, str(one["id"])], one["pending"])
+        yield from (deliveries, given_up, pending, oldest, held, letters, replays)

@@ -1,5 +1,6 @@
 """`router replay`, and `router replays` to see to those that are under way."""
 
+import math
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,15 @@ from rich.console import Console
 from rich.progress import Progress
 
 from router import config, reports
-from router.commands import Found, existing_log, main, reports_on, show, words
+from router.commands import (
+    Found,
+    existing_log,
+    load_anyway,
+    main,
+    reports_on,
+    show,
+    words,
+)
 from router.config import Config
 from router.destination import Destination
 from router.explain import outcome_row
@@ -27,6 +36,8 @@ RATE = 100.0
 
 # Seconds between two looks at how far it is.
 LOOK_EVERY = 0.25
+# Seconds without anybody who delivers, as in a restart.
+ALONE_FOR = 5.0
 
 
 class Instant(click.ParamType[int]):
@@ -53,7 +64,9 @@ def show_replay(row: Mapping[str, Any]) -> None:
     """What a dry run found, or how a replay stands."""
     if "samples" in row:
         click.echo(headline(row))
-        show(row["samples"])
+        if row["samples"]:
+            click.echo("some of them, and what would become of them:")
+            show(row["samples"])
     else:
         click.echo(line(row))
 
@@ -61,8 +74,7 @@ def show_replay(row: Mapping[str, Any]) -> None:
 def headline(row: Mapping[str, Any]) -> str:
     """How many events there are to replay."""
     span = f"from {row['since']} to {row['until']}"
-    some = f"; {len(row['samples'])} of them:" if row["samples"] else ""
-    return f"{row['destination']}: {row['chosen']} events {span}{some}"
+    return f"{row['destination']}: {row['chosen']} events {span}"
 
 
 def line(row: Mapping[str, Any]) -> str:
@@ -71,7 +83,7 @@ def line(row: Mapping[str, Any]) -> str:
     said += [f"{s}: {words(row[s])}" for s in ("skipped", "dead", "expired") if row[s]]
     if row["state"] not in (DONE, CANCELLED):
         said.append(f"{row['pending']} to go, {row['rate']:g} a second at most")
-    said += [f"{hold['kind']}: {hold['reason']}" for hold in row["holds"]]
+    said += [f"waits: {reason}" for reason in row["waits"]]
     place = f"{row['destination']}: replay {row['id']}"
     return f"{place} {row['state']}: {'; '.join(said)}"
 
@@ -99,8 +111,14 @@ def replay(destination: str, *, dry_run: bool, rate: float, **wanted: Any) -> Fo
 
     Whoever delivers here does it, beside what comes in; this command shows how it goes
     on, and may be left. Instants are as in 2026-03-01T12:00Z, or how long ago: 24h.
-    Exits with 1 when an event became a dead letter.
+    Exits with 0 when it is done, and with 1 when an event became a dead letter or it is
+    not done yet.
     """
+    for name in ("event", "user"):
+        if wanted[name] == "":
+            raise click.UsageError(f"--{name} is empty: leave it out for all")
+    if not math.isfinite(rate):
+        raise click.UsageError("--rate must be a number of events a second")
     found = config.load()
     shared = existing_log(found)
     choice = Choice(**wanted | {"until": wanted["until"] or _now()})
@@ -118,7 +136,7 @@ def replay(destination: str, *, dry_run: bool, rate: float, **wanted: Any) -> Fo
     )  # fmt: skip
     number = shared.ledger.replays.start(started, chosen.spans)
     row = _watch(found, shared, number, screen)
-    return row, bool(row["dead"])
+    return row, row["state"] != DONE or bool(row["dead"])
 
 
 @main.group()
@@ -130,9 +148,10 @@ def replays() -> None:
 @click.argument("destination", required=False)
 def list_replays(destination: str | None) -> Found:
     """Show how the replays stand, the newest first."""
-    shared = existing_log(config.load())
-    found = shared.ledger.replays.all(destination)
-    return [reports.replay(shared, one) for one in found], False
+    found = load_anyway()
+    shared = existing_log(found)
+    known = shared.ledger.replays.all(destination)
+    return [reports.replay(found, shared, one) for one in known], False
 
 
 @reports_on("pause", replays, show=show_replay)
@@ -157,13 +176,13 @@ def cancel(replay_id: int) -> Found:
 
 
 def _move(replay_id: int, state: str) -> Found:
-    shared = existing_log(config.load())
-    found = _found(shared, replay_id)
-    if not shared.ledger.replays.move(found, state, _now()):
+    found = load_anyway()
+    shared = existing_log(found)
+    if not shared.ledger.replays.move(_found(shared, replay_id), state, _now()):
         now = _found(shared, replay_id).state
         able = " or ".join(MOVES[state])
         raise click.ClickException(f"replay {replay_id} is {now}, not {able}")
-    return reports.replay(shared, _found(shared, replay_id)), False
+    return reports.replay(found, shared, _found(shared, replay_id)), False
 
 
 def _found(shared: Surroundings, replay_id: int) -> Replay:
@@ -222,22 +241,39 @@ def _sample(destination: Destination, record: Record) -> dict[str, Any]:
 def _watch(
     found: Config, shared: Surroundings, number: int, screen: Console
 ) -> dict[str, Any]:
-    """Shows how far it is until it is over, or nobody works on it."""
+    """Shows how far it is until it is over, or nobody has worked on it for a while."""
+    said = ""
+    alone_since = None
     with Progress(console=screen, transient=True) as progress:
         task = progress.add_task(f"replay {number}")
-        while True:
-            row = reports.replay(shared, _found(shared, number))
-            done = row["chosen"] - row["pending"]
-            progress.update(task, total=row["chosen"], completed=done)
-            if row["state"] != RUNNING:
-                return row
-            if not count_workers(found.router.data_dir):
-                progress.console.print(
-                    "nobody delivers here now: it goes on when a router does",
-                    highlight=False,
-                )
-                return row
-            time.sleep(LOOK_EVERY)
+        try:
+            while True:
+                row = reports.replay(found, shared, _found(shared, number))
+                done = row["chosen"] - row["pending"]
+                waits = "".join(f" waits: {one}" for one in row["waits"][:1])
+                progress.update(
+                    task, total=row["chosen"], completed=done,
+                    description=f"replay {number}{waits}",
+                )  # fmt: skip
+                if row["state"] != RUNNING:
+                    break
+                alone_since = _alone_since(found, alone_since)
+                if alone_since and time.monotonic() - alone_since > ALONE_FOR:
+                    said = "nobody delivers here now: it goes on when a router does"
+                    break
+                time.sleep(LOOK_EVERY)
+        except KeyboardInterrupt:
+            said = f"replay {number} goes on; `router replays cancel {number}` ends it"
+    if said:
+        screen.print(said, markup=False, highlight=False)
+    return row
+
+
+def _alone_since(found: Config, since: float | None) -> float | None:
+    """Since when nobody delivers; a restart takes a moment."""
+    if count_workers(found.router.data_dir):
+        return None
+    return since or time.monotonic()
 
 
 def _now() -> int:

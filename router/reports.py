@@ -1,6 +1,7 @@
 """What the commands tell of the configuration and the running system, as plain data."""
 
 import inspect
+import shutil
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,12 +14,12 @@ from router.destination import SKIPPED
 from router.errors import StorageUnavailable
 from router.events import TYPES
 from router.gate import REMEDIES, SERIOUS, Surroundings
-from router.ledger import Hold, surplus
+from router.ledger import ALL_PARTITIONS, Hold, surplus
 from router.letters import DROPPED, EXPIRED, RETRYING, DeadLetter
 from router.log import Record
 from router.plugins import Found, manager
 from router.replaying import NOT_CHOSEN
-from router.replays import Replay
+from router.replays import RUNNING, Replay
 from router.settings import DestinationSettings
 from router.timestamps import format_iso
 from router.wakeup import count_workers
@@ -119,8 +120,9 @@ def sources(config: Config, shared: Surroundings) -> list[dict[str, Any]]:
     return rows
 
 
-def replay(shared: Surroundings, found: Replay) -> dict[str, Any]:
-    """A replay and how it stands; pending: of the chosen events those still to do."""
+def replay(config: Config, shared: Surroundings, found: Replay) -> dict[str, Any]:
+    """A replay and how it stands; pending: of the chosen events those still to do,
+    waits: why it does not go on."""
     counts = shared.ledger.counts(found.account)
     del counts[SKIPPED, NOT_CHOSEN]
     ended = found.ended_at
@@ -140,8 +142,19 @@ def replay(shared: Surroundings, found: Replay) -> dict[str, Any]:
         ),
         "startedAt": format_iso(found.started_at),
         "endedAt": None if ended is None else format_iso(ended),
-        "holds": _holds(shared.ledger.holds(found.account)),
+        "waits": _waits(config, shared, found) if found.state == RUNNING else [],
     }
+
+
+def no_room(config: Config, shared: Surroundings) -> str | None:
+    """Why events are refused for want of room, if they are."""
+    try:
+        shared.log.check_room()
+    except StorageUnavailable as error:
+        return str(error)
+    if not shutil.disk_usage(config.router.data_dir).free:
+        return f"the filesystem of {config.router.data_dir} is full"
+    return None
 
 
 def letter(found: DeadLetter) -> dict[str, Any]:
@@ -157,6 +170,7 @@ def letter(found: DeadLetter) -> dict[str, Any]:
         "attempts": found.attempts,
         "diedAt": format_iso(found.died_at),
         "state": found.state,
+        "replay": found.replay or None,
     }
 
 
@@ -191,6 +205,26 @@ def _holds(holds: Iterable[Hold]) -> list[dict[str, Any]]:
     ]
 
 
+def _waits(config: Config, shared: Surroundings, found: Replay) -> list[str]:
+    if found.destination not in config.destinations:
+        return ["the destination is not enabled"]
+    if not count_workers(config.router.data_dir):
+        return ["nobody delivers here"]
+    own = shared.ledger.holds(found.account)
+    holds = [
+        one
+        for one in shared.ledger.holds(found.destination)
+        if one.partition == ALL_PARTITIONS
+    ]
+    waits = dict.fromkeys(f"{one.kind}: {one.reason}" for one in [*holds, *own])
+    for partition, (offset, _) in shared.ledger.replays.spans(found).items():
+        try:
+            shared.log.read(partition, offset, 1)
+        except StorageUnavailable as error:
+            waits[f"{error}; see Damage in docs/operations.md"] = None
+    return list(waits)
+
+
 def _status(config: Config, shared: Surroundings, name: str) -> dict[str, Any]:
     holds = _holds(shared.ledger.holds(name))
     kinds = {hold["kind"] for hold in holds}
@@ -214,7 +248,7 @@ def _status(config: Config, shared: Surroundings, name: str) -> dict[str, Any]:
         "oldestPendingSeconds": oldest,
         "holds": holds,
         "unreadable": unreadable,
-        "replays": [replay(shared, one) for one in replays],
+        "replays": [replay(config, shared, one) for one in replays],
     }
 
 

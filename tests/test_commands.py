@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -245,3 +246,17 @@ def test_status_says_why_a_destination_retries(router: Router) -> None:
     assert "retry since" in printed
     assert "answered 503" in printed
     assert "remedy: none needed" in printed
+
+
+def test_a_mistake_in_one_table_does_not_take_the_tools_away(router: Router) -> None:
+    with router.running():
+        router.post("/v1/track", viewed(1))
+        eventually(lambda: router.row("ledger", "archive")["delivered"] == 1)
+        router.configure(CONF + "tiemout = 3\n")
+        for command in ("status", "ledger", "dead-letters list", "replays list"):
+            said = router.run(*command.split())
+            assert "[destinations.archive] tiemout: unknown key" in said
+            assert "Going on without." in said
+        assert re.search(r"archive +removed +1 +1 ", router.run("status"))
+        for command in ("explain events.jsonl", "send events.jsonl", "deliver"):
+            assert "Going on" not in router.run(*command.split(), ok=False)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -73,7 +74,8 @@ def start(site, since=0, until=1_000_000, rate=QUICKLY, destination="shop", **mo
 
 def report(site, number):
     shared = Surroundings(site.log, site.ledger)
-    return reports.replay(shared, site.ledger.replays.find(number))
+    found = config.load(site.conf, {})
+    return reports.replay(found, shared, site.ledger.replays.find(number))
 
 
 def is_done(replay):
@@ -226,12 +228,11 @@ def test_a_replay_that_waits_for_its_event_does_not_hold_up_the_live_ones(site):
     patient = Policy(first=1000, longest=1000, least=1000)
     replay = start(site)
     with site.delivering(patient):
-        eventually(lambda: replay()["holds"])
+        eventually(lambda: replay()["waits"])
         accept(site, [7], users=["ann"])
         eventually(lambda: "ann:7" in sent(site))
+        assert replay()["waits"] == ["retry: unwell"]
     assert site.hold() is None
-    (hold,) = replay()["holds"]
-    assert hold["kind"] == "retry"
     assert (replay()["delivered"], replay()["pending"]) == (1, 2)
 
 
@@ -244,6 +245,7 @@ def test_what_the_destination_waits_for_a_replay_waits_for_too(site):
     with site.delivering():
         hold = eventually(site.hold)
         assert (hold.kind, hold.partition) == ("misconfigured", -1)
+        assert replay()["waits"] == ["misconfigured: wrong key"]
         answers["answer"] = TAKEN
         eventually(is_done(replay))
     assert in_order(site.partner.taken())
@@ -304,6 +306,7 @@ def test_it_waits_while_its_destination_is_disabled(site):
     with site.delivering():
         accept(site, [5])
         eventually(lambda: site.is_done("mail"))
+        assert replay()["waits"] == ["the destination is not enabled"]
     assert (replay()["state"], replay()["delivered"]) == ("running", 0)
     site.configure("shop", "mail")
     with site.delivering():
@@ -411,11 +414,57 @@ def test_the_command_previews_shows_and_waits(site):
 def test_the_command_says_when_nobody_is_there_to_do_it(site):
     accept(site, range(3))
     deliver_all(site)
-    out, said = router(site, "replay", "shop", "--since", format_iso(BEGAN))
+    out, said = router(site, "replay", "shop", "--since", format_iso(BEGAN), status=1)
     assert "nobody delivers here now" in said
     assert "replay 1 running: 0 of 9 events delivered; 9 to go" in out
+    assert "waits: nobody delivers here" in out
     with site.delivering():
         eventually(lambda: len(sent(site)) == 9)
+
+
+def test_the_command_watches_through_a_restart_and_may_be_left(site):
+    accept(site, range(40))
+    deliver_all(site)
+    environ = os.environ | {"PYTHONPATH": str(ROOT), "ROUTER_CONF": str(site.conf)}
+    command = [sys.executable, "-m", "router", "replay", "shop", "--rate", "30"]
+    watching = subprocess.Popen(
+        [*command, "--since", format_iso(BEGAN)],
+        env=environ, cwd=site.directory, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    with watching:
+        with site.process():
+            eventually(lambda: len(sent(site)) > 10)
+        time.sleep(1)
+        with site.process():
+            before = len(sent(site))
+            eventually(lambda: len(sent(site)) > before + 10)
+            watching.send_signal(signal.SIGINT)
+            out, said = watching.communicate(timeout=30)
+            assert watching.returncode == 1
+            assert "replay 1 goes on; `router replays cancel 1` ends it" in said
+            assert "shop: replay 1 running: " in out
+            eventually(lambda: not site.ledger.replays.running(), 30)
+    assert len({*sent(site)}) == 120
+
+
+def test_a_replay_that_cannot_read_the_log_says_so(site):
+    accept(site, range(40))
+    deliver_all(site)
+    replay = start(site)
+    site.log.expired(BEGAN + 1000 * SECOND)  # ends the segment
+    accept(site, [1000])
+    site.log.close()
+    first = site.data / "log" / "00000001.db"
+    with sqlite3.connect(first) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with first.open("r+b") as file:
+        file.seek(8192)
+        file.write(os.urandom(first.stat().st_size - 8192))
+    with site.delivering():
+        said = eventually(lambda: [r for r in replay()["waits"] if ".db" in r])
+    assert "00000001.db" in said[0]
+    assert "see Damage in docs/operations.md" in said[0]
 
 
 def test_the_command_exits_with_1_when_something_died(site):
@@ -443,6 +492,9 @@ def test_a_range_without_events_is_none_to_replay(site):
         (["replay", "shop", "--since", "10y"], "or how long ago: 24h"),
         (["replay", "shop", "--since", "1h", "--until", "2h"], "must be before"),
         (["replay", "shop", "--since", "1h", "--rate", "0"], "--rate"),
+        (["replay", "shop", "--since", "1h", "--rate", "nan"], "--rate"),
+        (["replay", "shop", "--since", "1h", "--event", ""], "--event is empty"),
+        (["replay", "shop", "--since", "1h", "--user", ""], "--user is empty"),
         (["replay", "shoe", "--since", "1h"], "there are: shop, mail"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import suppress
@@ -309,6 +310,8 @@ def test_a_log_that_is_full_takes_events_again_when_old_ones_have_gone(
     router.configure(CONF.partition("[destinations.off]")[0] + ARCHIVE)
     with router.running("--workers", "2"):
         number = fill(router)
+        said = router.run("status", ok=False)
+        assert re.search("clients get 503: log .* reached max_disk|the log has", said)
         eventually(lambda: router.post("/v1/track", viewed(number)).ok, 30, every=0.2)
         eventually(lambda: router.row("ledger", "archive")["pending"] == 0)
         archive = router.row("ledger", "archive")
