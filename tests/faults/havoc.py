@@ -82,12 +82,14 @@ class Havoc:
     retried: ids of the dead letters that were put back to work once the webhook was
     mended. left_out: what cannot be done here."""
 
-    def __init__(self, router: Router, hook: Hook, url: str, seed: int) -> None:
+    def __init__(
+        self, router: Router, hook: Hook, disk: Disk, url: str, seed: int
+    ) -> None:
         self.done: Counter[str] = Counter()
         self.upsets: list[tuple[float, float]] = []
         self.retried: list[str] = []
         self.longest_restart = 0.0
-        self.disk = Disk(router.data, router.workers)
+        self.disk = disk
         self.clock = Clock(router.directory)
         self.left_out = [
             what

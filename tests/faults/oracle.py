@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from faults.judge import (
 )
 from faults.load import Load, make, until
 from faults.partners import Hook, elements, taken_by_ink
+from faults.surroundings import Disk
 from router.codec import loads
 from router.log import Log
 from router.testing.scripted import scripted
@@ -72,13 +74,13 @@ def trial(router: Router, seed: int, seconds: float) -> Verdict:
     (router.directory / "more").mkdir()
     (router.directory / "more/hook.py").write_text(partners.PLUGIN)
     hook = Hook(seed)
-    with scripted(hook) as partner:
-        havoc = Havoc(router, hook, partner.url, seed)
+    disk = Disk(router.data, router.workers)
+    with closing(disk), scripted(hook) as partner:
+        havoc = Havoc(router, hook, disk, partner.url, seed)
         try:
             return _tried(router, hook, havoc, seed, seconds)
         finally:
             router.stop(signal.SIGKILL)
-            havoc.disk.close()
 
 
 def _tried(
