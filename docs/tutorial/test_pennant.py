@@ -1,0 +1,13 @@
+"""Pennant keeps the rules of the router."""
+
+from router.testing import Conformance
+
+
+class TestPennant(Conformance):
+    plugin = "pennant"
+    settings = {"url": "{partner}/api/moments", "token": "a-token-for-tests"}
+    batch = {"batch_events": 5}
+    taken = (202, {})
+
+    def partial_answer(self, index, payloads):
+        return 207, {"failed": [{"id": payloads[index]["id"], "error": "no"}]}
