@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from router import codec
-from router.errors import Misconfigured, Rejected, Retry, TooLarge
+from router.errors import Misconfigured, Outcome, Rejected, Retry, TooLarge
 from router.testing.kit import Expected, Kit, applies, networked
 from router.testing.scripted import CLOSE, RESET, Script, answer, drip, scripted
 from router.testing.trial import attempt, fail, words
@@ -97,6 +97,8 @@ class AnswerRules(Kit):
             f"{VERDICT}; or, if this partner means something else by it, say in the "
             f"test class: outcomes = {{{status}: {came}}}"
         )
+        if not isinstance(outcome, Outcome | None):
+            mend = "read an answer so that one of another shape is no bug"
         self._judge(f"answer {status}", outcome, right, why, mend)
 
     @applies(waits_when_asked)
