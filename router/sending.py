@@ -58,6 +58,7 @@ class Sender:
             try:
                 if self._client is None:
                     self._client = self._destination.connect()
+                part.attempts += 1
                 self._destination.deliver(part.deliveries, self._client)
             except Retry as error:
                 # A probe says nothing of the event: the partner fails altogether.
@@ -86,14 +87,14 @@ class Sender:
         """Whether to give up: after many attempts and a long time, in which the
         destination took other events. An outage is never a reason."""
         now = self._shared.clock()
-        part.attempts += 1
-        if part.attempts == 1:
+        part.failures += 1
+        if part.failures == 1:
             part.since, part.taken = now, self._taken()
         # A letter had its time before, and is kept: its lane need not wait so long.
         is_letter = part.deliveries[0].letter is not None
         patience = 0 if is_letter else self._destination.settings.give_up_after
         return (
-            part.attempts >= self._shared.policy.give_up_attempts
+            part.failures >= self._shared.policy.give_up_attempts
             and now - part.since >= patience
             and self._taken() > part.taken
         )

@@ -24,13 +24,15 @@ Read = Callable[[int], Sequence[Record]]
 class Batch:
     """Deliveries that go out in one request; size in bytes of their payloads.
 
-    since: epoch seconds of the first failure; taken: how many events the destination
-    had taken by then.
+    attempts: how often they were sent. failures: how often that was in vain, though the
+    partner was well; since: epoch seconds of the first; taken: how many events the
+    destination had taken by then.
     """
 
     deliveries: list[Delivery] = field(default_factory=list)
     size: int = 0
     attempts: int = 0
+    failures: int = 0
     since: float = 0.0
     taken: int = 0
 

@@ -198,7 +198,10 @@ def test_of_eight_events_the_two_guilty_die_and_six_go_out_in_order(
     with site.delivering():
         eventually(site.is_done)
     assert site.dead() == [ids[2], ids[7]]
-    assert {letter.code for letter in site.ledger.dead_letters("shop")} == {code}
+    letters = site.ledger.dead_letters("shop")
+    assert {letter.code for letter in letters} == {code}
+    # Of eight, of four, of two, and alone.
+    assert [letter.attempts for letter in letters] == [4, 4]
     assert partner.taken() == [one for one in ids if one not in site.dead()]
     site.check_ledger()
 
