@@ -38,6 +38,9 @@ from router.retention import Retention
 
 SEND_EVENTS = 100
 
+# Seconds after which `deliver` ends all the same, where a plugin does not return.
+STOP_WITHIN = 60.0
+
 
 def show_explained(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
@@ -265,7 +268,7 @@ def deliver() -> None:
     retention.start()
     lanes.start()
     ended.wait()
-    lanes.stop()
+    lanes.stop(STOP_WITHIN)
     retention.stop()
 
 

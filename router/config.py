@@ -5,6 +5,7 @@ with file, table, key, value and what was expected.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from router.settings import BaseURL, DestinationSettings, Duration, Origin, Size
 from router.tables import TableSource, read_tables
 
 DEFAULT_DIRECTORY = "conf.d"
+NAMED_TABLE = re.compile(r": \[(sources|destinations)\.\w")
 
 
 class RouterSettings(Table):
@@ -122,7 +124,11 @@ def load_partly(
     if directory is None:
         directory = Path(environ.get("ROUTER_CONF") or DEFAULT_DIRECTORY)
     reader = _Reader(directory, environ)
-    return reader.config(), reader.problems
+    found = reader.config()
+    # A mistake elsewhere may be about where the log is.
+    if not all(NAMED_TABLE.search(problem) for problem in reader.problems):
+        raise ConfigError(reader.problems)
+    return found, reader.problems
 
 
 class _Reader:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from router.claims import claim
 from router.destination import Destination
+from router.episodes import Episode
 from router.errors import StorageUnavailable
 from router.gate import MENDABLE, Surroundings
 from router.lane import Lane
@@ -52,28 +53,32 @@ class Lanes:
         self._keeper.start()
         self._syncer.start()
 
-    def stop(self) -> None:
+    def stop(self, within: float | None = None) -> None:
         """Ends the requests that are under way, commits, releases all claims, and says
         where the ledger does not add up.
 
-        May take as long as the slowest request; the threads are daemons, so a process
-        that cannot wait may end."""
+        May take as long as the slowest request, or `within` seconds; the threads are
+        daemons, so a process that cannot wait may end."""
         self._stopping.set()
-        self._keeper.join()
-        self._syncer.join()
+        self._keeper.join(within)
+        self._syncer.join(within)
 
     def _keep(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                register(self._destinations, self._shared)
-                for destination in self._destinations:
-                    self._shared.ledger.probe_now(destination.name, MENDABLE)
-                self._look_after()
-            except (StorageUnavailable, OSError) as error:
-                logger.error("lanes wait for the disk: %s", error)
-                self._stopping.wait(1.0)
-            finally:
-                self._end()
+        waiting = Episode(logger, "lanes are looked after again")
+        try:
+            while not self._stopping.is_set():
+                try:
+                    register(self._destinations, self._shared)
+                    for destination in self._destinations:
+                        self._shared.ledger.probe_now(destination.name, MENDABLE)
+                    waiting.end()
+                    self._look_after()
+                except (StorageUnavailable, OSError) as error:
+                    # The lanes there are wait by themselves, with what they have sent.
+                    waiting.begin("lanes are not looked after: %s", error)
+                    self._stopping.wait(1.0)
+        finally:
+            self._end()
         self._check_ledger()
 
     def _sync(self) -> None:
@@ -151,19 +156,19 @@ class Lanes:
         """Notes which there are to work on, ends those that are through, and stops the
         lanes of the others."""
         replays, known = self._shared.ledger.replays, self._replayed
-        self._replayed = {}
+        running: dict[int, Replayed] = {}
         for replay in replays.running():
             spans = replays.spans(replay)
             if not spans and replays.finish(replay, int(self._shared.clock() * 1000)):
                 logger.info("%s: replay %d is done", replay.destination, replay.id)
             for destination in self._destinations:
                 if spans and destination.name == replay.destination:
-                    one = known.get(replay.id) or Replayed(destination, replay)
+                    one = known.get(replay.id) or Replayed(destination, replay, spans)
                     one.spans = spans
-                    self._replayed[replay.id] = one
+                    running[replay.id] = one
+        self._replayed = running
         for lane in self._lanes:
-            ended = known.keys() - self._replayed.keys()
-            if any(lane.destination is known[number] for number in ended):
+            if isinstance(lane, ReplayLane) and lane.replay not in running:
                 lane.stop()
 
 

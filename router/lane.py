@@ -101,10 +101,14 @@ class Lane(threading.Thread):
             self._stopping.set()
         except StorageUnavailable as error:
             self._waiting.begin("%s: waits for the disk: %s", self.name, error)
-            self._shared.wait(self._stopping, PAUSE)
+            self._pause()
         except Exception:
             logger.exception("%s: starts again from its last commit", self.name)
-            self._shared.wait(self._stopping, PAUSE)
+            self._pause()
+
+    def _pause(self) -> None:
+        self._gate.moved(PAUSE)
+        self._shared.wait(self._stopping, PAUSE)
 
     def _work(self) -> None:
         while not self._stopping.is_set():

@@ -257,10 +257,10 @@ class Ledger:
     def probe_now(self, destination: str, kinds: Sequence[str]) -> None:
         """Lets holds of these kinds be probed at once: the operator may have mended
         what they are for."""
-        where = f"destination = ? AND kind IN ({', '.join('?' * len(kinds))})"
-        self._db.execute(
-            f"UPDATE holds SET until = 0 WHERE {where}", destination, *kinds
-        )
+        one = "(destination = ? OR destination GLOB ? || '#*')"
+        where = f"{one} AND kind IN ({', '.join('?' * len(kinds))})"
+        update = f"UPDATE holds SET until = 0 WHERE {where}"
+        self._db.execute(update, destination, destination, *kinds)
 
     def release(self, hold: Hold) -> bool:
         """Ends a hold, unless it was renewed since; whether it was still there."""

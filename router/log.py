@@ -17,7 +17,8 @@ from typing import Any
 from router import codec, ids
 from router.errors import Damaged, StorageUnavailable
 from router.events import Accepted
-from router.segments import SHARES_OF_SPACE, SHARES_OF_TIME, Segment, Segments, head
+from router.segment import Segment, head
+from router.segments import SHARES_OF_SPACE, SHARES_OF_TIME, Segments
 from router.store import connect, copy
 
 logger = logging.getLogger("router.log")
@@ -45,6 +46,8 @@ INSERT INTO facts
 
 COLUMNS = "partition, offset, source, message_id, received_at, body"
 INSERT_EVENT = f"INSERT INTO events (position, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+NEXT_POSITION = "SELECT ifnull(max(position), 0) + 1 FROM events"
 
 # SQLite leaves out a write that changes nothing; so this writes once a second.
 NOTE_NEWEST = (
@@ -137,7 +140,7 @@ class Log:
         newest = max((event.received_at for event in events), default=0)
         with self._segments.writing(newest) as connection:
             new = self._new(connection, events)
-            first = _next_position(connection)
+            first = int(connection.execute(NEXT_POSITION).fetchone()[0])
             heads: dict[int, int] = {}
             rows = []
             for position, event in enumerate(new, first):
@@ -193,8 +196,10 @@ class Log:
         instant of milliseconds: where a segment begins."""
         segments = self._segments.all()
         for segment in segments[:-1]:
-            if segment.newest_when_sealed >= instant:
-                return segment.starts
+            # One that is damaged is as old as the next that can be read.
+            with suppress(Damaged):
+                if segment.newest_when_sealed >= instant:
+                    return segment.starts
         return segments[-1].starts if segments else {}
 
     def heads(self) -> dict[int, int]:
@@ -341,8 +346,3 @@ class Log:
         if str(error) not in self._reported:
             self._reported.add(str(error))
             logger.error("what was sent before is not known from %s", error)
-
-
-def _next_position(connection: sqlite3.Connection) -> int:
-    query = "SELECT ifnull(max(position), 0) + 1 FROM events"
-    return int(connection.execute(query).fetchone()[0])

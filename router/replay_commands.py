@@ -111,8 +111,8 @@ def replay(destination: str, *, dry_run: bool, rate: float, **wanted: Any) -> Fo
 
     Whoever delivers here does it, beside what comes in; this command shows how it goes
     on, and may be left. Instants are as in 2026-03-01T12:00Z, or how long ago: 24h.
-    Exits with 0 when it is done, and with 1 when an event became a dead letter or it is
-    not done yet.
+    Exits with 0 when it is done, and with 1 when an event became a dead letter or had
+    expired, or it is not done yet.
     """
     for name in ("event", "user"):
         if wanted[name] == "":
@@ -136,7 +136,7 @@ def replay(destination: str, *, dry_run: bool, rate: float, **wanted: Any) -> Fo
     )  # fmt: skip
     number = shared.ledger.replays.start(started, chosen.spans)
     row = _watch(found, shared, number, screen)
-    return row, row["state"] != DONE or bool(row["dead"])
+    return row, row["state"] != DONE or bool(row["dead"] or row["expired"])
 
 
 @main.group()

@@ -6,6 +6,7 @@ destination as a whole waits for, are the destination's.
 """
 
 import heapq
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,13 @@ from router.gate import Surroundings
 from router.lane import Lane
 from router.log import Log, Record
 from router.replays import Choice, Replay
-from router.window import PAGE_BYTES, PAGE_RECORDS, windows
+from router.window import PAGE_BYTES, PAGE_RECORDS, Window, windows
 
 SAMPLES = 5
+
+# Events a second that a lane looks at, most of which may be none to replay: the live
+# lanes and requests need the processor.
+LOOKED_AT = 5000.0
 
 # The code of what lies in the range of the log, and is none of the events to replay.
 NOT_CHOSEN = "not_chosen"
@@ -40,11 +45,20 @@ class Replayed(Destination):
     spans: for each partition that is still to be done, where it is and where it ends.
     """
 
-    def __init__(self, destination: Destination, replay: Replay) -> None:
+    def __init__(
+        self,
+        destination: Destination,
+        replay: Replay,
+        spans: Mapping[int, tuple[int, int]],
+    ) -> None:
         vars(self).update(vars(destination))
         self.name = replay.account
         self.replay = replay
-        self.spans: Mapping[int, tuple[int, int]] = {}
+        self.spans = spans
+        # No more at once than in a second, of all lanes.
+        most = max(1, int(replay.rate / len(spans)))
+        batch = min(self.settings.batch_events, most)
+        self.settings = self.settings.model_copy(update={"batch_events": batch})
 
     def prepare(self, record: Record) -> Delivery:
         if self.replay.takes(record):
@@ -63,16 +77,28 @@ class ReplayLane(Lane):
         super().__init__(replayed, partition, claim, shared)
         self._replayed, self._replay = replayed, replayed.replay.id
         self._end = replayed.spans[partition][1]
+        self._due = time.monotonic()
+
+    @property
+    def replay(self) -> int:
+        """The id of its replay."""
+        return self._replay
 
     def _work(self) -> None:
         for window in windows(self._read_log, self.destination, self._offset):
+            self._gate.pause(max(0.0, self._due - time.monotonic()))
+            self._due = max(self._due, time.monotonic()) + self._seconds(window)
             if self._stopping.is_set() or not self._pass(window):
                 return
-            sent = sum(len(batch.deliveries) for batch in window.batches)
-            lanes = max(1, len(self._replayed.spans))
-            self._gate.pause(sent * lanes / self._replayed.replay.rate)
         self._pass_gap(self._end)
         self._stopping.set()
+
+    def _seconds(self, window: Window) -> float:
+        """For how long a window has to do."""
+        sent = sum(len(batch.deliveries) for batch in window.batches)
+        lanes = max(1, len(self._replayed.spans))
+        looked_at = len(window.deliveries) / LOOKED_AT
+        return max(looked_at, sent * lanes / self._replayed.replay.rate)
 
     def _read_log(self, offset: int) -> Sequence[Record]:
         return [one for one in super()._read_log(offset) if one.offset < self._end]

@@ -9,8 +9,7 @@ account), so that it goes on where it was after a crash, and the account of its
 destination stays what it is.
 """
 
-import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 
@@ -138,20 +137,26 @@ class Replays:
     def move(self, replay: Replay, state: str, now: int) -> bool:
         """Pauses, resumes or cancels a replay; whether it could be. now: in
         milliseconds."""
-        ended_at = now if state == CANCELLED else None
-        return any(self._move(replay, one, state, ended_at) for one in MOVES[state])
+        return self._move(
+            replay, MOVES[state], state, now if state == CANCELLED else None
+        )
 
     def finish(self, replay: Replay, now: int) -> bool:
         """Ends a running replay that is through; whether that was still to be done."""
-        return self._move(replay, RUNNING, DONE, now)
+        return self._move(replay, (RUNNING,), DONE, now)
 
-    def _move(self, replay: Replay, old: str, new: str, ended_at: int | None) -> bool:
-        update = "UPDATE replays SET state = ?, ended_at = ? WHERE id = ? AND state = ?"
+    def _move(
+        self, replay: Replay, old: Sequence[str], new: str, ended_at: int | None
+    ) -> bool:
+        where = f"id = ? AND state IN ({', '.join('?' * len(old))})"
+        update = f"UPDATE replays SET state = ?, ended_at = ? WHERE {where}"
         with self._db.write() as connection:
-            values = (new, ended_at, replay.id, old)
+            values = (new, ended_at, replay.id, *old)
             is_moved = connection.execute(update, values).rowcount == 1
             if is_moved and ended_at is not None:
-                _let_go(connection, replay.account)
+                # What its lanes waited for they wait for no more.
+                delete = "DELETE FROM holds WHERE destination = ?"
+                connection.execute(delete, (replay.account,))
         # Nobody would ask for it again after a power cut.
         self._db.sync()
         return is_moved
@@ -161,8 +166,3 @@ class Replays:
         names = [field.name for field in fields(Replay)]
         rows = self._db.rows(query, *values)
         return [Replay(**dict(zip(names, row, strict=True))) for row in rows]
-
-
-def _let_go(connection: sqlite3.Connection, name: str) -> None:
-    """Forgets what lanes waited for that wait no more."""
-    connection.execute("DELETE FROM holds WHERE destination = ?", (name,))

@@ -15,11 +15,11 @@ from router.errors import StorageUnavailable
 from router.events import TYPES
 from router.gate import REMEDIES, SERIOUS, Surroundings
 from router.ledger import ALL_PARTITIONS, Hold, surplus
-from router.letters import DROPPED, EXPIRED, RETRYING, DeadLetter
+from router.letters import DROPPED, EXPIRED, MISSING, RETRYING, DeadLetter
 from router.log import Record
 from router.plugins import Found, manager
 from router.replaying import NOT_CHOSEN
-from router.replays import RUNNING, Replay
+from router.replays import DONE, RUNNING, Replay
 from router.settings import DestinationSettings
 from router.timestamps import format_iso
 from router.wakeup import count_workers
@@ -124,6 +124,9 @@ def replay(config: Config, shared: Surroundings, found: Replay) -> dict[str, Any
     """A replay and how it stands; pending: of the chosen events those still to do,
     waits: why it does not go on."""
     counts = shared.ledger.counts(found.account)
+    # What is missing was perhaps not chosen.
+    others = (SKIPPED, NOT_CHOSEN), (EXPIRED, MISSING), (RETRYING, RETRYING)
+    done = counts.total() - sum(counts[one] for one in others)
     del counts[SKIPPED, NOT_CHOSEN]
     ended = found.ended_at
     return {
@@ -137,9 +140,7 @@ def replay(config: Config, shared: Surroundings, found: Replay) -> dict[str, Any
         "rate": found.rate,
         "chosen": found.chosen,
         **_outcomes(counts),
-        "pending": max(
-            0, found.chosen - sum(counts.values()) + counts[RETRYING, RETRYING]
-        ),
+        "pending": 0 if found.state == DONE else max(0, found.chosen - done),
         "startedAt": format_iso(found.started_at),
         "endedAt": None if ended is None else format_iso(ended),
         "waits": _waits(config, shared, found) if found.state == RUNNING else [],

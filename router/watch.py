@@ -38,8 +38,9 @@ class Watch:
         for lane in blocked - self._blocked.keys():
             self._note(lane, now - lane.moved_at)
         for lane in self._blocked.keys() - blocked:
-            if self._shared.ledger.release(self._blocked.pop(lane)):
+            if self._shared.ledger.release(self._blocked[lane]):
                 logger.warning("%s: goes on, its plugin has returned", lane.name)
+            del self._blocked[lane]
 
     def _note(self, lane: Lane, seconds: float) -> None:
         reason = f"has not returned for {seconds:.0f} s: {_place(lane.name)}"

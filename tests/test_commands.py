@@ -260,3 +260,16 @@ def test_a_mistake_in_one_table_does_not_take_the_tools_away(router: Router) -> 
         assert re.search(r"archive +removed +1 +1 ", router.run("status"))
         for command in ("explain events.jsonl", "send events.jsonl", "deliver"):
             assert "Going on" not in router.run(*command.split(), ok=False)
+
+
+def test_nothing_is_done_where_it_is_not_certain_which_log_is_meant(
+    router: Router,
+) -> None:
+    with router.running():
+        pass
+    for mistake in ("[router]\npartitions = 0\n", "[router\n", "[ruter]\n"):
+        (router.conf / "b.toml").write_text(mistake)
+        for command in ("status", "ledger", "replays list"):
+            said = router.run(*command.split(), ok=False)
+            assert "b.toml" in said
+            assert "Going on" not in said

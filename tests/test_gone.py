@@ -62,3 +62,15 @@ def test_it_refuses_events_once_the_log_is_removed(router):
         assert is_ready(router) == 503
         assert not list(router.data.glob("log/*.db"))
     assert "Traceback" not in router.log()
+
+
+def test_it_refuses_events_once_the_log_is_replaced_by_a_copy(router):
+    with router.running("--workers", "2", "--threads", "4"):
+        eventually(lambda: are_both_there(router))
+        assert {send(router).status_code for _ in range(20)} == {200}
+        (router.data / "log").rename(router.data / "away")
+        shutil.copytree(router.data / "away", router.data / "log")
+        assert {send(router).status_code for _ in range(20)} == {503}
+        assert is_ready(router) == 503
+    assert "is another file than at the start; restart" in router.log()
+    assert "Traceback" not in router.log()
