@@ -20,6 +20,7 @@ from router.browsers import Dropped, Pixel, Projects, SourceConfig
 from router.config import Config
 from router.counts import Counts
 from router.delivery import Lanes, register
+from router.destination import Destination
 from router.episodes import Episode
 from router.errors import ConfigError, Refused, StorageUnavailable
 from router.events import TYPES
@@ -29,6 +30,7 @@ from router.limits import Limits
 from router.log import Log
 from router.metrics import Metrics
 from router.middleware import CORS, FOR_CLIENTS, Addresses
+from router.plugins import place
 from router.resources import BATCHES, Calls, Health, Ready, answer
 from router.retention import Retention
 from router.sources import Sources
@@ -157,7 +159,7 @@ def create_app(config: Config, shared: Surroundings) -> WSGIApp:
     app.add_error_handler(Exception, _answer_bug)
     if not config.router.sandbox:
         return app
-    sandboxes = {name: d.sandbox() for name, d in config.destinations.items()}
+    sandboxes = {name: _sandbox(one) for name, one in config.destinations.items()}
     return mounted(app, {f"/sandbox/{n}": s for n, s in sandboxes.items() if s})
 
 
@@ -177,6 +179,17 @@ def add_browser_routes(
     app.add_route("/sourceConfig", SourceConfig(sources))
     app.add_route("/v1/m", Dropped(bodies))
     app.add_route("/rsaMetrics", Dropped(bodies))
+
+
+def _sandbox(destination: Destination) -> WSGIApp | None:
+    try:
+        found: WSGIApp | None = destination.sandbox()
+    except BaseException as error:
+        # It costs the sandbox, and no other destination.
+        what = f"{type(error).__name__} ({place(error)})"
+        logger.error("%s: its hook `sandbox` raised %s", destination.name, what)
+        return None
+    return found
 
 
 def mounted(app: WSGIApp, others: Mapping[str, WSGIApp]) -> WSGIApp:

@@ -218,7 +218,7 @@ def destination(
             return Destination(name, settings.placed(name, data_dir), manager)
     except PluginError as error:
         table.complain(f"plugin: {error}")
-    except Exception as error:
+    except BaseException as error:
         # Not what the error says: a plugin's own may hold a secret.
         what = f"{type(error).__name__} ({plugins.place(error)})"
         table.complain(f"plugin: its settings or requirements raised {what}")

@@ -115,9 +115,15 @@ class Destination:
         except Rejected as error:
             delivery.problems = [error.reason]
             delivery.settle(DEAD, error.code, error.reason)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             delivery.blame(error)
         return delivery
+
+    @property
+    def uses_client(self) -> bool:
+        """Whether `deliver` takes the client, and so can be heard without a partner."""
+        hooks = self._hooks.deliver.get_hookimpls()
+        return any("client" in one.argnames for one in hooks)
 
     def connect(self) -> Any:
         """A client for one thread; raises an outcome if there is none, which is the
@@ -126,7 +132,7 @@ class Destination:
             return self._hooks.connect(settings=self.settings)
         except (Retry, Misconfigured):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             raise Misconfigured(f"connect raised {type(error).__name__}") from error
 
     def deliver(self, deliveries: Sequence[Delivery], client: Any) -> None:

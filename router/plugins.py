@@ -67,7 +67,7 @@ def manager(name: str, known: Mapping[str, Found]) -> pluggy.PluginManager:
     except pluggy.PluginValidationError as error:
         said, there_are = " ".join(str(error).split()), ", ".join(_signatures(hooks))
         raise PluginError(f"{where}: {said}; hooks: {there_are}") from None
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         said = f"{type(error).__name__}: {error} ({place(error)})"
         raise PluginError(f"{where}: cannot be imported: {said}") from error
     for caller in vars(hooks.hook).values():

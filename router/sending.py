@@ -72,7 +72,7 @@ class Sender:
             except (Rejected, Partial, TooLarge) as error:
                 self._gate.opened(probed, time.monotonic() - began)
                 return error
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
                 name = type(error).__name__
                 # A letter that fails again is kept: it drains nothing, and must not
                 # hold up the events of the log.

@@ -19,8 +19,8 @@ from router.errors import RouterError
 TRIMMED = ("context", "properties", "traits")
 NOTHING: Mapping[str, Any] = {name: {} for name in TRIMMED}
 
-# The router goes by these, and no event is one without them.
-FIXED = ("type", "messageId", "event")
+# The router and plugins go by these, and no event is one without them.
+FIXED = ("type", "messageId", "event", "timestamp", "receivedAt")
 
 # Members by name; None where a path ends.
 Tree = Mapping[str, Any]
@@ -67,8 +67,8 @@ class Transforms:
 def check_path(path: str) -> str:
     """The path, if a rule can have it; raises ValueError."""
     names = path.split(".")
-    if not all(names):
-        raise ValueError('expected a path such as "context.ip"')
+    if not all(names) or set(path) & set("[]*"):
+        raise ValueError('expected a path such as "context.ip", by names alone')
     if names[0] in FIXED:
         raise ValueError(f"{names[0]} is what the event is known by, and stays")
     return path
@@ -124,8 +124,11 @@ def _changed(
         return change(path, value)
     if isinstance(value, list):
         return [_changed(item, tree, path, change) for item in value]
+    if value is None:
+        return None
     if not isinstance(value, Mapping):
-        return value
+        # What a rule below it was for may be in it.
+        raise CannotTransform(f"{path}: is no object, and a rule is for what is in it")
     left = dict(value)
     for name in filter(value.__contains__, tree):
         place = f"{path}.{name}" if path else name

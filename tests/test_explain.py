@@ -214,3 +214,40 @@ def test_explain_of_a_message_id_tells_what_became_of_it(router: Router) -> None
         ("movable_ink", "dead"), ("archive", "passed")
     ]  # fmt: skip
     assert [r["state"] for r in passed] == ["passed", "passed"]
+
+
+def test_explain_does_not_call_a_plugin_that_delivers_by_itself(router: Router) -> None:
+    (router.directory / "plugins").mkdir()
+    told = router.directory / "told"
+    (router.directory / "plugins" / "alone.py").write_text(
+        "import pathlib\n\nfrom router import hookimpl\n\n\n"
+        "@hookimpl\ndef track(event):\n    return event['event']\n\n\n"
+        "@hookimpl\ndef deliver(payloads):\n"
+        f"    pathlib.Path({str(told)!r}).write_text('delivered')\n"
+    )
+    (_, row) = explained(router, "[destinations.alone]\n", [track()])
+    assert (row["outcome"], row["payload"]) == ("deliver", track()["event"])
+    assert not told.exists()
+
+
+def test_explain_shows_the_request_where_a_partner_says_yes_in_its_body(
+    router: Router,
+) -> None:
+    (router.directory / "plugins").mkdir()
+    (router.directory / "plugins" / "wordy.py").write_text(
+        "from pydantic import BaseModel, SecretStr\n\n"
+        "from router import DestinationSettings, Rejected, hookimpl\n\n\n"
+        "class Auth(BaseModel):\n    token: SecretStr\n\n\n"
+        "class Settings(DestinationSettings):\n    auth: Auth\n\n\n"
+        "@hookimpl\ndef settings():\n    return Settings\n\n\n"
+        "@hookimpl\ndef track(event):\n    return event['event']\n\n\n"
+        "@hookimpl\ndef deliver(payloads, settings, client):\n"
+        "    token = settings.auth.token.get_secret_value()\n"
+        "    said = client.post_json('http://127.0.0.1:9/x', {'token': token})\n"
+        "    if said.json().get('ok') is not True:\n"
+        "        raise Rejected('no ok')\n"
+    )
+    conf = '[destinations.wordy]\nauth = {{token = "s3cr3t-in-a-table"}}\n'
+    (_, row) = explained(router, conf, [track()])
+    assert row["outcome"] == "deliver"
+    assert row["requests"][0]["body"] == '{"token":"***"}'

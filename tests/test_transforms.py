@@ -30,7 +30,6 @@ EVENT = {
         "products": [
             {"sku": "s1", "price": 1, "size": {"eu": 38, "us": 7}},
             {"sku": "s2", "price": 2},
-            "odd",
         ],
     },
 }
@@ -56,7 +55,7 @@ def test_what_is_dropped_is_not_there_in_every_item_of_a_list_too():
         drop=["context.ip", "properties.products.price", "properties.tags", "traits.x"]
     )
     assert changed["context"] == {"traits": {"email": "ann@example.com"}}
-    skus = [{"sku": "s1", "size": {"eu": 38, "us": 7}}, {"sku": "s2"}, "odd"]
+    skus = [{"sku": "s1", "size": {"eu": 38, "us": 7}}, {"sku": "s2"}]
     assert changed["properties"]["products"] == skus
     assert "tags" not in changed["properties"]
     assert done == [
@@ -96,6 +95,13 @@ def test_a_number_is_hashed_as_it_was_written_where_no_number_can_hold_it():
 def test_what_cannot_be_hashed_does_not_go_out(path):
     with pytest.raises(CannotTransform, match=f"hash {path}: is "):
         apply(hash=[path])
+
+
+@pytest.mark.parametrize("rule", ["drop", "hash"])
+def test_what_is_no_object_where_a_rule_goes_on_does_not_go_out(rule):
+    with pytest.raises(CannotTransform, match=r"properties\.email: is no object"):
+        apply(**{rule: ["properties.email.address"]})
+    assert apply(**{rule: ["properties.note.x", "properties.none.x"]}) == (EVENT, [])
 
 
 def test_only_what_is_kept_is_left_of_properties_traits_and_context():
@@ -159,12 +165,21 @@ def is_below(path, rules):
 def test_whatever_the_event_keep_leaves_only_and_drop_none_of_its_paths(value, rules):
     event = {"type": "track", "properties": {"a": value, "b": [value]}}
     kept, _ = apply(event, keep=rules)
-    dropped, _ = apply(event, drop=rules)
+    try:
+        dropped, _ = apply(event, drop=rules)
+    except CannotTransform:
+        dropped = None
     everything = list(leaves(event["properties"]))
     chosen = sorted(path for path in everything if is_below(path, rules))
     rest = sorted(path for path in everything if not is_below(path, rules))
     assert sorted(leaves(kept["properties"])) == chosen
-    assert sorted(leaves(dropped["properties"])) == rest
+    if dropped is None:
+        # Something is no object where a rule goes on: it has no path below it.
+        parts = {path.rpartition(".")[0] for path in rules}
+        parents = {part[:n] for part in parts for n in range(len(part) + 1)}
+        assert parents & set(everything)
+    else:
+        assert sorted(leaves(dropped["properties"])) == rest
 
 
 # In a destination
@@ -235,6 +250,9 @@ def test_a_rule_that_fails_makes_a_dead_letter_that_says_so(configured):
         ('drop = ["type"]', "type is what the event is known by"),
         ('hash = ["messageId"]', "messageId is what the event is known by"),
         ('drop = ["context..ip"]', 'expected a path such as "context.ip"'),
+        ('drop = ["properties.products[0].x"]', "by names alone"),
+        ('hash = ["properties.*"]', "by names alone"),
+        ('drop = ["timestamp"]', "timestamp is what the event is known by"),
         ('keep = ["userId"]', "expected a path in context, properties, traits"),
         ('keep = ["event"]', "event is what the event is known by"),
     ],

@@ -261,3 +261,18 @@ def test_a_plugin_of_twenty_lines_receives_events_with_no_other_change(
         assert batch(router, [viewed("u", 0)])
         # It posts to a path that wants a write key, so it is held: it was called.
         eventually(lambda: router.row("status", "hook")["holds"], every=0.2)
+
+
+def test_a_sandbox_that_raises_costs_only_itself(router: Router) -> None:
+    (router.directory / "plugins").mkdir()
+    (router.directory / "plugins" / "sandless.py").write_text(
+        "from router import hookimpl\n\n\n"
+        "@hookimpl\ndef sandbox():\n    raise OSError('no sand')\n\n\n"
+        "@hookimpl\ndef deliver(payloads):\n    pass\n"
+    )
+    router.configure(CONF + "\n[destinations.sandless]\n")
+    with router.running():
+        event = {"type": "track", "event": "Product Viewed", "userId": "ann"}
+        assert router.post("/v1/track", event).ok
+        eventually(lambda: len(router.archived()) == 1)
+    assert "sandless: its hook `sandbox` raised OSError (" in router.log()
