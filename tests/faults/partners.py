@@ -91,6 +91,8 @@ class Hook:
             yield CLOSE  # its sender was killed
             return
         events, asked_at = json.loads(request.body), monotonic()
+        # Now, as what it answers late may be sent again, and refused, before that.
+        is_mended = self.is_mended
         match mood:
             case "500":
                 yield answer("500 Internal Server Error", body=BODY)
@@ -113,7 +115,7 @@ class Hook:
             case "slow":
                 yield TIMEOUT * 0.9
         is_poisonous = any(event["name"] == REFUSED for event in events)
-        if is_poisonous and not self.is_mended:
+        if is_poisonous and not is_mended:
             yield answer("400 Bad Request", body=BODY)
             return
         payloads = elements(request.body.decode())
