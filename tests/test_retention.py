@@ -263,7 +263,7 @@ def test_no_offset_is_used_again_when_the_newest_events_are_gone(
 CONF = """
 [router]
 data_dir = "{data}"
-retention = "4s"
+retention = "8s"
 max_disk = "1MB"
 
 [sources.web]
@@ -323,7 +323,8 @@ def test_a_log_that_is_full_takes_events_again_when_old_ones_have_gone(
 def test_what_a_disabled_destination_had_not_had_takes_room_until_it_is_dropped(
     router: Router,
 ) -> None:
-    # Up to 4 MB of the ledger are in its write-ahead log, which does not count.
+    # Up to 4 MB of the ledger are in its write-ahead log, which does not count. First it
+    # is the log that is full, if it is filled within `retention`.
     conf = CONF.replace('"1MB"', '"16MB"')
     router.configure(conf.replace("enabled = false", ""))
     with router.running():
