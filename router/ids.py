@@ -4,13 +4,18 @@ Eight bytes stand for an id, as some clients' are long; the event itself tells w
 it is the one.
 """
 
+import logging
 import sqlite3
 from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import count
 
 from router import codec
+from router.errors import StorageUnavailable
 from router.events import Accepted
+from router.segments import Segments
+
+logger = logging.getLogger("router.log")
 
 SCHEMA = """
 CREATE TABLE ids (
@@ -61,3 +66,49 @@ def remember(
     # In the table's order: so each of its pages is changed only once.
     ids = sorted(zip(hashes, count(first), strict=False))
     connection.executemany("INSERT INTO ids VALUES (?, ?)", ids)
+
+
+class Dedupe:
+    """Tells which events the log does not have yet. window: milliseconds for which a
+    source's message id stands for one event."""
+
+    def __init__(self, segments: Segments, window: int) -> None:
+        self._segments, self._window = segments, window
+        self._reported: set[str] = set()
+
+    def new(
+        self, connection: sqlite3.Connection, events: Sequence[Accepted]
+    ) -> Sequence[Accepted]:
+        """The events without the duplicates; connection: to the newest segment."""
+        unique: dict[tuple[str, str], Accepted] = {}
+        for event in events:
+            unique.setdefault((event.source, event.message_id), event)
+        known = self._known(connection, list(unique.values()))
+        return [
+            event
+            for key, event in unique.items()
+            # Of those with one id each came a window after the one before.
+            if key not in known or known[key] <= event.received_at - self._window
+        ]
+
+    def _known(
+        self, connection: sqlite3.Connection, events: Sequence[Accepted]
+    ) -> dict[tuple[str, str], int]:
+        """When the newest event with the id of each was received, as far as that can
+        matter."""
+        since = min((event.received_at for event in events), default=0) - self._window
+        known = instants(connection, events)
+        for segment in reversed(self._segments.all()[:-1]):
+            try:
+                if segment.newest_when_sealed > since:
+                    with segment.reading() as older:
+                        known = instants(older, events) | known
+            except StorageUnavailable as error:
+                # Rather an event twice than none.
+                self._report(error)
+        return known
+
+    def _report(self, error: StorageUnavailable) -> None:
+        if str(error) not in self._reported:
+            self._reported.add(str(error))
+            logger.error("what was sent before is not known from %s", error)

@@ -5,18 +5,19 @@ from an offset. Offsets count from 0 in each partition, without gaps.
 """
 
 import logging
-import sqlite3
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from router import codec, ids
 from router.errors import Damaged, StorageUnavailable
 from router.events import Accepted
+from router.groups import GroupCommit, Take
 from router.segment import Segment, head
 from router.segments import SHARES_OF_SPACE, SHARES_OF_TIME, Segments
 from router.store import connect, copy
@@ -77,7 +78,8 @@ class Record:
 @dataclass(frozen=True)
 class Appended:
     """What became of an append: the partitions that grew, and how many of the events
-    were left out, as the log had them already."""
+    were left out, as the log had them already. Of appends that went in one transaction
+    the first has the partitions of all."""
 
     grown: set[int]
     duplicates: int
@@ -106,8 +108,7 @@ class Log:
         self.partitions = partitions
         self._beside = beside
         self.max_disk = max_disk
-        self._window = int(dedupe_window * 1000)
-        self._reported: set[str] = set()
+        self._group = GroupCommit(self._append)
         self._segments = Segments(
             data_dir,
             partitions,
@@ -121,6 +122,7 @@ class Log:
             segment or max_disk // SHARES_OF_SPACE,
             retention * 1000 / SHARES_OF_TIME,
         )
+        self._dedupe = ids.Dedupe(self._segments, int(dedupe_window * 1000))
         self.directory = self._segments.directory
         self.exists = self._segments.exist
         self.bytes_on_disk = self._segments.bytes_on_disk
@@ -131,15 +133,21 @@ class Log:
         return zlib.crc32(user_key.encode()) % self.partitions
 
     def append(self, events: Sequence[Accepted]) -> Appended:
-        """Appends in one transaction; they are on disk when this returns.
+        """Appends events, in one transaction with those of other threads; they are on
+        disk when this returns.
 
         Leaves out duplicates: an event with a message id that the same source sent
         before, among these events or no longer than the window ago by `received_at`.
         """
+        return self._group.write(events)
+
+    def _append(self, take: Take[Sequence[Accepted]]) -> list[Appended]:
         self.check_room()
-        newest = max((event.received_at for event in events), default=0)
+        newest = max((one.received_at for part in take() for one in part), default=0)
         with self._segments.writing(newest) as connection:
-            new = self._new(connection, events)
+            # Others may have come while this waited for the lock.
+            parts = take()
+            new = self._dedupe.new(connection, list(chain.from_iterable(parts)))
             first = int(connection.execute(NEXT_POSITION).fetchone()[0])
             heads: dict[int, int] = {}
             rows = []
@@ -152,8 +160,10 @@ class Log:
             connection.executemany(INSERT_EVENT, rows)
             ids.remember(connection, new, first)
             if new:
+                newest = max(event.received_at for event in new)
                 connection.execute(NOTE_NEWEST, (-(-newest // 1000) * 1000,))
-        return Appended(set(heads), len(events) - len(new))
+        grown = [set(heads), *(set[int]() for _ in parts[1:])]
+        return list(map(Appended, grown, _left_out(parts, new)))
 
     def read(
         self, partition: int, offset: int, limit: int, max_bytes: int = 1 << 20
@@ -310,39 +320,15 @@ class Log:
                     return segments[place:]
         return segments
 
-    def _new(
-        self, connection: sqlite3.Connection, events: Sequence[Accepted]
-    ) -> Sequence[Accepted]:
-        """The events without the duplicates among them."""
-        unique: dict[tuple[str, str], Accepted] = {}
-        for event in events:
-            unique.setdefault((event.source, event.message_id), event)
-        known = self._known(connection, list(unique.values()))
-        return [
-            event
-            for key, event in unique.items()
-            # Of those with one id each came a window after the one before.
-            if key not in known or known[key] <= event.received_at - self._window
-        ]
 
-    def _known(
-        self, connection: sqlite3.Connection, events: Sequence[Accepted]
-    ) -> dict[tuple[str, str], int]:
-        """When the newest event with the id of each was received, as far as that can
-        matter; connection: to the newest segment."""
-        since = min((event.received_at for event in events), default=0) - self._window
-        known = ids.instants(connection, events)
-        for segment in reversed(self._segments.all()[:-1]):
-            try:
-                if segment.newest_when_sealed > since:
-                    with segment.reading() as older:
-                        known = ids.instants(older, events) | known
-            except StorageUnavailable as error:
-                # Rather an event twice than none.
-                self._report(error)
-        return known
-
-    def _report(self, error: StorageUnavailable) -> None:
-        if str(error) not in self._reported:
-            self._reported.add(str(error))
-            logger.error("what was sent before is not known from %s", error)
+def _left_out(
+    parts: Sequence[Sequence[Accepted]], new: Sequence[Accepted]
+) -> list[int]:
+    """How many events of each part are not among the new ones."""
+    left = {(event.source, event.message_id) for event in new}
+    counts = []
+    for part in parts:
+        before = len(left)
+        left -= {(event.source, event.message_id) for event in part}
+        counts.append(len(part) - (before - len(left)))
+    return counts
