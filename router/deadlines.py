@@ -20,6 +20,7 @@ class Deadlines:
         self._seconds, self._clock = seconds, clock
         self._waiting: dict[int, tuple[float, socket.socket]] = {}
         self._begins = threading.Condition()
+        self._sleeps = False
         self._watch: threading.Thread | None = None
 
     @contextmanager
@@ -32,7 +33,8 @@ class Deadlines:
                 # Begun by the first request, as no thread outlives a fork.
                 self._watch = threading.Thread(target=self._run, daemon=True)
                 self._watch.start()
-            self._begins.notify()
+            if self._sleeps:
+                self._begins.notify()
         try:
             yield
         finally:
@@ -46,9 +48,12 @@ class Deadlines:
                 for end, waited in self._waiting.values():
                     if end <= now:
                         hang_up(waited)
-                # Each waits for the same time, so the first of them is due first.
+                # Each waits for the same time, so the first of them is due first, and
+                # none that comes later has to wake this thread.
                 due = [end for end, _ in self._waiting.values() if end > now]
+                self._sleeps = not due
                 self._begins.wait(due[0] - now if due else None)
+                self._sleeps = False
 
 
 def hang_up(connection: socket.socket) -> None:
