@@ -6,15 +6,18 @@ credentials and turns a POST into a GET), keeps cookies, and reads ~/.netrc.
 """
 
 import logging
+import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from router import codec
@@ -24,6 +27,10 @@ from router.retry import retry_after
 RETRIED = {408, 425, 429}
 MISCONFIGURED = {401, 403, 404, 407}
 DETAIL_BYTES = 2048
+# Where the environment names the certificates to trust, as requests and curl have it.
+CA_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+# Seconds by which an operation on a socket may end beside the deadline of its call.
+TIMEOUT_STEP = 0.02
 # No more of an answer is read: a partner that sends without end fills no memory.
 LONGEST_ANSWER = 8 * 2**20
 
@@ -64,7 +71,9 @@ class Session(requests.Session):
     def __init__(self, timeout: float) -> None:
         super().__init__()
         self.timeout = timeout
-        self.auth = lambda request: request  # or requests asks ~/.netrc
+        # Else requests asks the whole environment for each call, and ~/.netrc.
+        self.trust_env = False
+        self._environment: dict[Sequence[str], dict[str, Any]] = {}
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         for scheme in ("http://", "https://"):
             self.mount(scheme, DeadlineAdapter())
@@ -81,12 +90,26 @@ class Session(requests.Session):
     def send(self, request: Any, **options: Any) -> requests.Response:
         timeout = options.get("timeout") or self.timeout
         options |= {"allow_redirects": False, "timeout": timeout}
+        said = self._said_by_environment(request.url)
+        proxies = options.get("proxies") or self.proxies
+        options["proxies"] = {**said["proxies"], **proxies}
+        if options.get("verify", self.verify) is True:
+            options["verify"] = said["verify"]
         _call.deadline = time.monotonic() + timeout
         try:
             with _failures_as_outcomes():
                 return super().send(request, **options)
         finally:
             _call.deadline = None
+
+    def _said_by_environment(self, url: str) -> dict[str, Any]:
+        """What the environment said of how to call a host, when that was first done."""
+        host = urlsplit(url)[:2]
+        if host not in self._environment:
+            bundles = filter(None, map(os.environ.get, CA_BUNDLES))
+            said = {"proxies": get_environ_proxies(url), "verify": next(bundles, True)}
+            self._environment[host] = said
+        return self._environment[host]
 
 
 class DeadlineSocket:
@@ -106,6 +129,11 @@ class DeadlineSocket:
         # The socket's own method, on us: its reader then reads through us.
         return type(self._connected).makefile(self, *args, **options)
 
+    def settimeout(self, seconds: float | None) -> None:
+        # urllib3 gives each operation a timeout of its own, which here is the call's.
+        if getattr(_call, "deadline", None) is None:
+            self._connected.settimeout(seconds)
+
     def recv_into(self, *args: Any) -> Any:
         self._hasten()
         return self._connected.recv_into(*args)
@@ -120,7 +148,9 @@ class DeadlineSocket:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError("the deadline of the call has passed")
-            self._connected.settimeout(left)
+            # Each setting is a system call.
+            if abs(left - (self._connected.gettimeout() or 0.0)) > TIMEOUT_STEP:
+                self._connected.settimeout(left)
 
 
 class Deadlined:

@@ -112,6 +112,8 @@ class Gate:
             self.moved()
             if self._stopping.is_set():
                 raise Stopped
+            if self._ledger.is_quiet(self._name, self._account):
+                return []
             holds = self._holds()
             if find_whole(holds):
                 self._circuit.forget()

@@ -158,6 +158,9 @@ class Lane(threading.Thread):
         It is between two windows of the log, so that nothing of the same users is under
         way. What is put back meanwhile may belong before the rest, which is read anew.
         """
+        name = self.destination.name
+        if self._shared.ledger.is_quiet(self.destination.settings.name, name):
+            return False
         read = partial(self._read_letters, users)
         window = next(windows(read, self.destination), None)
         if window is not None:
@@ -183,8 +186,8 @@ class Lane(threading.Thread):
         return is_bug and not self._gate.tolerates_bug(delivery.reason)
 
     def _send(self, window: Window) -> None:
-        """Sends the batches of the window at once: each in a thread, unless it is the
-        only one."""
+        """Sends the batches of the window at once: the first in this thread, each of
+        the others in one of its own."""
         errors: list[BaseException] = []
 
         def send(sender: Sender, batch: Batch) -> None:
@@ -195,18 +198,16 @@ class Lane(threading.Thread):
 
         self._window = window.deliveries
         self._commit()
-        begin = self._shared.thread
-        thread = partial(begin, target=send, name=self.name, daemon=True)
         pairs = zip(self._senders, window.batches, strict=True)
-        threads = [
-            thread(args=(one, batch)) for one, batch in pairs if batch.deliveries
-        ]
-        for one in threads[1:]:
-            one.start()
-        for one in threads[:1]:
-            one.run()  # in this one
-        for one in threads[1:]:
-            one.join()
+        pairs_in_use = [pair for pair in pairs if pair[1].deliveries]
+        begin = partial(self._shared.thread, target=send, name=self.name, daemon=True)
+        threads = [begin(args=pair) for pair in pairs_in_use[1:]]
+        for thread in threads:
+            thread.start()
+        for pair in pairs_in_use[:1]:
+            send(*pair)
+        for thread in threads:
+            thread.join()
         if errors:
             raise errors[0]
 

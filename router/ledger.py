@@ -10,13 +10,15 @@ whatever process was killed when. Retrying are dead letters that were put back t
 what it sent since the last sync (delivery.py).
 """
 
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields, replace
 from pathlib import Path
 
 from router.errors import RouterError
 from router.letters import (
+    ANY_RETRYING,
     KEPT_CLOSED,
     OF_REPLAYS,
     USERS,
@@ -70,6 +72,10 @@ CREATE TABLE arrivals (
 
 ALL_PARTITIONS = -1
 
+# Seconds after which a lane looks for holds though there is no sign of one: the process
+# that made it may have died before it could give the sign.
+LOOK_EVERY = 1.0
+
 # How many letters are removed in one transaction.
 FORGOTTEN_AT_ONCE = 1000
 
@@ -108,9 +114,14 @@ def surplus(offsets: Offsets, counts: Counts) -> int:
 
 
 class Ledger:
-    """The ledger in `data_dir/ledger.db`. All methods raise StorageUnavailable."""
+    """The ledger in `data_dir/ledger.db`. All methods raise StorageUnavailable.
 
-    def __init__(self, data_dir: Path) -> None:
+    clock: seconds, of any beginning.
+    """
+
+    def __init__(
+        self, data_dir: Path, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         steps = [SCHEMA, ARRIVALS, RETRIES, REPLAYS + OF_REPLAYS, USERS]
         self._db = Database(data_dir / "ledger.db", steps)
         self.letters = Letters(self._db)
@@ -118,6 +129,8 @@ class Ledger:
         self.dead_letters = self.letters.find
         self.close = self._db.close
         self.bytes_on_disk = self._db.size
+        self._clock = clock
+        self._quiet: dict[str, tuple[bytes, float]] = {}
 
     def register(self, destination: str, starts: Mapping[int, int]) -> None:
         """Gives a destination its offsets, unless it has them from earlier; it keeps
@@ -233,6 +246,21 @@ class Ledger:
             "probes = excluded.probes",
             *astuple(replace(hold, account=account)),
         )
+        self._db.sign.change()
+
+    def is_quiet(self, destination: str, account: str) -> bool:
+        """Whether nothing holds the lanes of an account, and no letter of its
+        destination was put back. Lanes ask it before each request."""
+        sign, now = self._db.sign.value(), self._clock()
+        seen, when = self._quiet.get(account, (b"", 0.0))
+        if seen == sign and when <= now < when + LOOK_EVERY:
+            return True
+        held = "SELECT 1 FROM holds WHERE destination IN (?, ?)"
+        query = f"SELECT EXISTS ({held}) OR EXISTS ({ANY_RETRYING})"
+        ((is_busy,),) = self._db.rows(query, destination, account, destination)
+        if not is_busy:
+            self._quiet[account] = (sign, now)
+        return not is_busy
 
     def holds(
         self, destination: str, partition: int | None = None, lanes: str | None = None

@@ -125,6 +125,8 @@ class Alike:
 COLUMNS = ", ".join(field.name for field in fields(DeadLetter))
 MARKS = ", ".join("?" for _ in fields(DeadLetter))
 LETTERS = f"SELECT {COLUMNS} FROM dead_letters"
+# Of a destination, if any was put back.
+ANY_RETRYING = "SELECT 1 FROM dead_letters WHERE destination = ? AND state = 'retrying'"
 
 
 class Letters:
@@ -250,6 +252,7 @@ class Letters:
             moved = [n for n in ids if _move(connection, n, states, columns, entry)]
         # Nobody would do again what was asked for, and a power cut has undone.
         self._db.sync()
+        self._db.sign.change()
         return moved
 
 

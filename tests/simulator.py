@@ -71,7 +71,7 @@ class Running(Process):
         super().__init__(world.stage)
         self.world = world
         self.log = Log(world.data, world.partitions, SPACE)
-        self.ledger = Ledger(world.data)
+        self.ledger = Ledger(world.data, clock=self.clock)
         self.shared = Surroundings(
             self.log, self.ledger, world.policy, self.clock, self.wait, self.thread
         )

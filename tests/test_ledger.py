@@ -339,3 +339,36 @@ def test_a_ledger_of_the_first_format_is_brought_forward(tmp_path, ledger):
     ledger.count_arrivals({("web", "accepted"): 3, ("", "invalid_json"): 1})
     assert ledger.arrivals() == {("web", "accepted"): 5, ("", "invalid_json"): 1}
     assert ledger.offsets("shop") == {0: (3, 3)}
+
+
+def test_a_hold_or_a_letter_put_back_ends_the_quiet_of_every_process(tmp_path):
+    ours, theirs = Ledger(tmp_path), Ledger(tmp_path)
+    ours.register("shop", {0: 0})
+    assert ours.is_quiet("shop", "shop")
+    assert ours.is_quiet("mail", "mail#1")
+    hold = Hold("misconfigured", "no key", 0, 10)
+    theirs.hold("mail", hold)
+    assert ours.is_quiet("shop", "shop")
+    assert not ours.is_quiet("mail", "mail")
+    assert not ours.is_quiet("mail", "mail#1")
+    assert ours.release(*ours.holds("mail"))
+    theirs.commit("shop", 0, (0, 1), {("dead", "rejected"): 1}, [letter("shop", 0)])
+    assert ours.is_quiet("shop", "shop")
+    (dead,) = theirs.dead_letters("shop")
+    theirs.letters.put_back([dead.id], now=1)
+    assert not ours.is_quiet("shop", "shop")
+    assert not ours.is_quiet("shop", "shop#1")
+    assert ours.is_quiet("mail", "mail#1")
+
+
+def test_a_hold_without_a_sign_is_seen_a_second_later(tmp_path):
+    now = 100.0
+    ours, theirs = Ledger(tmp_path, clock=lambda: now), Ledger(tmp_path)
+    assert ours.is_quiet("shop", "shop")
+    sign = ours._db.sign.value()
+    theirs.hold("shop", Hold("misconfigured", "no key", 0, 10))
+    # As if the process had died between the two.
+    theirs._db.sign._map()[:] = sign
+    assert ours.is_quiet("shop", "shop")
+    now = 101.0
+    assert not ours.is_quiet("shop", "shop")

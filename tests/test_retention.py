@@ -323,8 +323,8 @@ def test_a_log_that_is_full_takes_events_again_when_old_ones_have_gone(
 def test_what_a_disabled_destination_had_not_had_takes_room_until_it_is_dropped(
     router: Router,
 ) -> None:
-    # Up to 4 MB of the ledger are in its write-ahead log, which does not count. First it
-    # is the log that is full, if it is filled within `retention`.
+    # Up to 4 MB of the ledger are in its write-ahead log, which does not count. First
+    # it is the log that is full, if it is filled within `retention`.
     conf = CONF.replace('"1MB"', '"16MB"')
     router.configure(conf.replace("enabled = false", ""))
     with router.running():
