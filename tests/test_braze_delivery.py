@@ -8,7 +8,7 @@ from conftest import Router, eventually
 
 from plugins import braze
 from plugins.braze.delivery import read, split
-from plugins.braze.options import Options
+from plugins.braze.settings import Settings
 from router import Misconfigured, Partial, Rejected, Retry, TooLarge
 from router.client import Session
 from router.testing.scripted import answer, scripted
@@ -19,7 +19,7 @@ NOTHING_VALID = "Valid data must be provided in the 'attributes', 'events' ... f
 
 
 def options(url="https://rest.example", **keys):
-    return Options(endpoint=url, api_key=KEY, **keys)
+    return Settings(endpoint=url, api_key=KEY, **keys)
 
 
 def said(status="201 Created", *headers, **members):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from plugins import braze
-from plugins.braze.options import Options
+from plugins.braze.settings import Settings
 from plugins.braze.values import MOST_QUANTITY
 from router import Rejected, codec
 from router.requirements import check
@@ -20,7 +20,7 @@ ALIAS = {
 
 
 def options(**keys):
-    return Options(
+    return Settings(
         **{"endpoint": "https://rest.iad-01.braze.com", "api_key": "k"} | keys
     )
 

@@ -8,7 +8,7 @@ import requests
 from conftest import ROOT, Router, eventually
 
 from plugins import braze
-from plugins.braze.options import Options
+from plugins.braze.settings import Settings
 from router import Partial, Rejected, codec
 from router.client import Session
 from router.testing.serving import serve
@@ -24,7 +24,7 @@ class Sandbox:
     """A client of the sandbox."""
 
     def __init__(self, base, folder, **keys):
-        self.settings = Options(endpoint=base, api_key=KEY, **keys)
+        self.settings = Settings(endpoint=base, api_key=KEY, **keys)
         self.settings.placed("braze", folder)
         self.base = base
 
@@ -49,7 +49,9 @@ class Sandbox:
 
 @contextlib.contextmanager
 def opened(folder, **keys):
-    settings = Options(endpoint="http://x", api_key=KEY, **keys).placed("braze", folder)
+    settings = Settings(endpoint="http://x", api_key=KEY, **keys).placed(
+        "braze", folder
+    )
     with serve(braze.sandbox(settings=settings)) as base:
         yield Sandbox(base, folder, **keys)
 

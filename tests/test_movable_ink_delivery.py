@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from plugins import movable_ink
-from plugins.movable_ink.options import Options
+from plugins.movable_ink.settings import Settings
 from router import Misconfigured, Rejected, Retry, TooLarge
 from router.client import Session
 from router.testing.serving import serve
@@ -47,7 +47,7 @@ def delivering(partner, **keys):
 
 
 def options(**keys):
-    return Options(api_key="s3cr3t-key", api_secret="s3cr3t-word", **keys)
+    return Settings(api_key="s3cr3t-key", api_secret="s3cr3t-word", **keys)
 
 
 def answered(status, *headers, body=b"{}"):
@@ -81,7 +81,7 @@ def test_one_event_is_one_object_with_basic_authentication():
 def test_an_api_key_alone_is_sent_with_an_empty_password():
     partner = Partner()
     with serve(partner) as base, Session(timeout=5) as client:
-        settings = Options(api_key="key123", endpoint=f"{base}/behavioral/k")
+        settings = Settings(api_key="key123", endpoint=f"{base}/behavioral/k")
         movable_ink.deliver(payloads=[{}], settings=settings, client=client)
     assert partner.got[0][0]["HTTP_AUTHORIZATION"] == "Basic a2V5MTIzOg=="
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from plugins import movable_ink
-from plugins.movable_ink.options import Options
+from plugins.movable_ink.settings import Settings
 from router import Rejected, codec, plugins
 from router.requirements import check
 
@@ -24,7 +24,7 @@ ORDERED = {"total": 8, "products": [{"product_id": "P1", "price": 5}]}
 
 
 def options(**keys):
-    return Options(**{"api_key": "k", "endpoint": URL} | keys)
+    return Settings(**{"api_key": "k", "endpoint": URL} | keys)
 
 
 E = options()

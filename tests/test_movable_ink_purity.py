@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from plugins import movable_ink
 from plugins.movable_ink.ecommerce import ALIASES, NAMES
-from plugins.movable_ink.options import Options
+from plugins.movable_ink.settings import Settings
 from router import Rejected, codec
 from router.requirements import check
 
@@ -22,7 +22,7 @@ MEMBERS = [
 ]  # fmt: skip
 
 SETTINGS = [
-    Options(api_key="k", endpoint=URL, **keys)
+    Settings(api_key="k", endpoint=URL, **keys)
     for keys in [
         {},
         {"payload": "normalized"},

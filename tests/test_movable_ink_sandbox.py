@@ -16,8 +16,8 @@ import pytest
 import requests
 
 from plugins import movable_ink
-from plugins.movable_ink.options import Options
-from plugins.movable_ink.storage import Storage
+from plugins.movable_ink.sandbox.storage import Storage
+from plugins.movable_ink.settings import Settings
 from router import Retry, TooLarge, codec
 from router.client import Session
 from router.testing.serving import serve
@@ -28,7 +28,7 @@ ENDPOINT = f"http://127.0.0.1:8000/sandbox/movable_ink/behavioral/{KEY}"
 
 
 def options(folder, **keys):
-    found = Options(api_key="k", api_secret="s", **{"endpoint": ENDPOINT} | keys)
+    found = Settings(api_key="k", api_secret="s", **{"endpoint": ENDPOINT} | keys)
     return found.placed("movable_ink", folder)
 
 
@@ -162,7 +162,7 @@ def test_a_request_must_stay_under_two_megabytes(sandbox, size, status):
 
 
 def test_the_key_and_credentials_are_those_of_the_settings(tmp_path):
-    settings = Options(api_key="other", endpoint_key="a b").placed("mi", tmp_path)
+    settings = Settings(api_key="other", endpoint_key="a b").placed("mi", tmp_path)
     with serve(movable_ink.sandbox(settings=settings)) as base:
         url = f"{base}/behavioral/a%20b"
         assert requests.post(url, json={}, auth=("other", ""), timeout=10).ok
@@ -454,9 +454,9 @@ def test_a_reset_is_a_failure_of_the_network_to_the_plugin(sandbox, tmp_path):
 MODULE = """
 from pathlib import Path
 from plugins import movable_ink
-from plugins.movable_ink.options import Options
+from plugins.movable_ink.settings import Settings
 
-settings = Options(api_key="k", api_secret="s", endpoint_key={key!r})
+settings = Settings(api_key="k", api_secret="s", endpoint_key={key!r})
 application = movable_ink.sandbox(settings=settings.placed("movable_ink", Path("data")))
 """
 

@@ -11,7 +11,7 @@ import requests
 from router import Partial, Rejected, Retry, TooLarge, codec, hookimpl
 from router.client import Session, verdict
 
-from .options import MOST_OF_EACH_KIND, MOST_TOGETHER, Options
+from .settings import MOST_OF_EACH_KIND, MOST_TOGETHER, Settings
 
 logger = logging.getLogger("router.delivery")
 
@@ -27,7 +27,7 @@ class Request:
 
     objects: dict[str, list[tuple[int, Any]]] = field(default_factory=dict)
 
-    def takes(self, kind: str, position: int, one: Any, settings: Options) -> bool:
+    def takes(self, kind: str, position: int, one: Any, settings: Settings) -> bool:
         """Adds an object, unless the request would be more than Braze takes."""
         if settings.monthly_active_users:
             is_full = sum(map(len, self.objects.values())) >= MOST_TOGETHER
@@ -66,7 +66,7 @@ class Request:
 
 
 @hookimpl
-def deliver(payloads: Sequence[Any], settings: Options, client: Session) -> None:
+def deliver(payloads: Sequence[Any], settings: Settings, client: Session) -> None:
     parts = list(split(payloads, settings))
     if len(parts) > 1 and len(payloads) > 1:
         raise TooLarge("more objects than Braze takes in one request")
@@ -83,7 +83,7 @@ def deliver(payloads: Sequence[Any], settings: Options, client: Session) -> None
         raise Partial(refused)
 
 
-def split(payloads: Sequence[Any], settings: Options) -> Iterator[Request]:
+def split(payloads: Sequence[Any], settings: Settings) -> Iterator[Request]:
     """The requests that hold the objects of the payloads, in order."""
     part = Request()
     for position, payload in enumerate(payloads):

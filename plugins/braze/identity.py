@@ -5,11 +5,11 @@ from typing import Any
 from router import Rejected
 from router.hookspecs import Event
 
-from .options import Options
+from .settings import Settings
 from .values import text
 
 
-def who(event: Event, settings: Options) -> dict[str, Any] | None:
+def who(event: Event, settings: Settings) -> dict[str, Any] | None:
     """The members of an object that name its user, or None: of nobody that Braze is to
     know. Raises Rejected where the event names nobody."""
     if user_id := text(event.get("userId")):

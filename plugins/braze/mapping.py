@@ -8,8 +8,8 @@ from router.hookspecs import Event
 
 from .attributes import attributes
 from .identity import who
-from .options import Options
 from .purchases import is_order, purchases
+from .settings import Settings
 from .values import known, members, when
 
 # Of an event Braze knows these by themselves, and takes no property of that name.
@@ -22,14 +22,14 @@ Payload = dict[str, list[dict[str, Any]]]
 
 
 @hookimpl
-def identify(event: Event, settings: Options) -> Payload | None:
+def identify(event: Event, settings: Settings) -> Payload | None:
     person, found = who(event, settings), attributes(event)
     # Who is only named costs a request, and changes nothing.
     return {"attributes": [found | person]} if person and found else None
 
 
 @hookimpl
-def track(event: Event, settings: Options) -> Payload | None:
+def track(event: Event, settings: Settings) -> Payload | None:
     person = who(event, settings)
     if person is None:
         return None
@@ -40,16 +40,16 @@ def track(event: Event, settings: Options) -> Payload | None:
 
 
 @hookimpl
-def page(event: Event, settings: Options) -> Payload | None:
+def page(event: Event, settings: Settings) -> Payload | None:
     return _viewed(PAGE_VIEWED, event, settings)
 
 
 @hookimpl
-def screen(event: Event, settings: Options) -> Payload | None:
+def screen(event: Event, settings: Settings) -> Payload | None:
     return _viewed(SCREEN_VIEWED, event, settings)
 
 
-def _viewed(name: str, event: Event, settings: Options) -> Payload | None:
+def _viewed(name: str, event: Event, settings: Settings) -> Payload | None:
     if not settings.pages:
         return None
     named = {key: event[key] for key in ("name", "category") if event.get(key)}
@@ -57,7 +57,7 @@ def _viewed(name: str, event: Event, settings: Options) -> Payload | None:
 
 
 def _event(
-    name: str, event: Event, more: dict[str, Any], settings: Options
+    name: str, event: Event, more: dict[str, Any], settings: Settings
 ) -> Payload | None:
     person = who(event, settings)
     if person is None:
@@ -69,5 +69,5 @@ def _event(
     return {"events": [made]}
 
 
-def _app(settings: Options) -> dict[str, str]:
+def _app(settings: Settings) -> dict[str, str]:
     return {"app_id": settings.app_id} if settings.app_id else {}

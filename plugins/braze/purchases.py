@@ -6,7 +6,7 @@ from typing import Any
 from router.hookspecs import Event
 from router.requirements import to_number
 
-from .options import Options
+from .settings import Settings
 from .values import MOST_IN_PURCHASE, known, members, quantity, text, when
 
 ORDER = "Order Completed"
@@ -24,7 +24,7 @@ def is_order(name: Any) -> bool:
 
 
 def purchases(
-    event: Event, person: Mapping[str, Any], settings: Options
+    event: Event, person: Mapping[str, Any], settings: Settings
 ) -> list[dict[str, Any]]:
     """The purchases of an order that holds what it must."""
     order = members(event, "properties")
@@ -37,7 +37,7 @@ def purchases(
 
 
 def currency_of(
-    product: Mapping[str, Any], order: Mapping[str, Any], settings: Options
+    product: Mapping[str, Any], order: Mapping[str, Any], settings: Settings
 ) -> str | None:
     """The code of the currency of a product's price, in capitals."""
     given = (product.get("currency"), order.get("currency"), settings.currency)
@@ -49,7 +49,7 @@ def _of_product(
     product: Mapping[str, Any],
     order: Mapping[str, Any],
     about: Mapping[str, Any],
-    settings: Options,
+    settings: Settings,
 ) -> Iterator[dict[str, Any]]:
     purchase = {
         "product_id": text(product.get("product_id")) or text(product.get("sku")),

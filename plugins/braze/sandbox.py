@@ -21,7 +21,7 @@ from router.hookspecs import WSGIApp
 from router.requirements import to_number
 
 from .delivery import KINDS
-from .options import MOST_OF_EACH_KIND, MOST_TOGETHER, Options
+from .settings import MOST_OF_EACH_KIND, MOST_TOGETHER, Settings
 from .values import MOST_IN_PURCHASE, text
 
 IDENTIFIERS = ("external_id", "braze_id", "user_alias", "email", "phone")
@@ -39,7 +39,7 @@ NOTHING_VALID = (
 
 
 @hookimpl
-def sandbox(settings: Options) -> WSGIApp:
+def sandbox(settings: Settings) -> WSGIApp:
     taken = Taken(settings.data_dir / "sandbox" / f"{settings.name}.jsonl")
     app = falcon.App()
     app.add_error_handler(Refusal, Refusal.answer)
@@ -93,7 +93,7 @@ class Taken:
 class Track:
     """Takes what is right of a request, and says what is wrong with the rest."""
 
-    def __init__(self, settings: Options, taken: Taken) -> None:
+    def __init__(self, settings: Settings, taken: Taken) -> None:
         self._settings, self._taken = settings, taken
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:

@@ -11,7 +11,7 @@ from router import Rejected, Retry, TooLarge, codec, hookimpl
 from router.client import Session, verdict
 from router.retry import retry_after
 
-from .options import MOST_BYTES, Options
+from .settings import MOST_BYTES, Settings
 
 # A lone event over MOST_BYTES goes out, until here: Movable Ink takes less than 2 MB.
 LONE_BYTES = 2_000_000
@@ -21,7 +21,7 @@ NOT_IMPLEMENTED = 501
 
 
 @hookimpl
-def deliver(payloads: Sequence[Any], settings: Options, client: Session) -> None:
+def deliver(payloads: Sequence[Any], settings: Settings, client: Session) -> None:
     body = _body(payloads, settings)
     _check_size(len(body), len(payloads))
     response = client.post(
@@ -52,7 +52,7 @@ def read(response: requests.Response) -> None:
         raise Rejected(failure.reason, detail=failure.detail) from None
 
 
-def _body(payloads: Sequence[Any], settings: Options) -> bytes:
+def _body(payloads: Sequence[Any], settings: Settings) -> bytes:
     if settings.batch:
         value: Any = {"events": list(payloads)}
     else:

@@ -11,14 +11,14 @@ from . import fallbacks
 from .ecommerce import ORDER, VIEWED
 from .identity import Person
 from .moments import when
-from .options import Options
+from .settings import Settings
 from .values import absolute_url, number, present, text
 
 PRODUCT_IDS = ("product_id", "sku")
 
 
 def entire_event(
-    event: Event, name: str | None, person: Person, settings: Options
+    event: Event, name: str | None, person: Person, settings: Settings
 ) -> dict[str, Any]:
     """A copy of the event along the paths that change; the rest is shared with it.
 
@@ -36,7 +36,7 @@ def entire_event(
     return payload
 
 
-def _filled(event: Event, name: str, settings: Options) -> dict[str, Any]:
+def _filled(event: Event, name: str, settings: Settings) -> dict[str, Any]:
     # Movable Ink reads these where its mapping looks for them, in `properties`: so
     # a fallback is written there, or the event would pass here and be lost there.
     properties = event["properties"]

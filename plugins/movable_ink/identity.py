@@ -9,7 +9,7 @@ from router import Rejected
 from router.hookspecs import Event
 from router.requirements import lookup
 
-from .options import Options
+from .settings import Settings
 from .values import text
 
 ANONYMOUS_ID = "anonymousId"
@@ -34,7 +34,7 @@ class Person:
     anonymous_id: str | None
 
 
-def who(event: Event, settings: Options) -> Person:
+def who(event: Event, settings: Settings) -> Person:
     """The person that the event is of; raises Rejected when it names none."""
     person = Person(_user_id(event, settings), text(event.get(ANONYMOUS_ID)))
     if person.user_id is None and person.anonymous_id is None:
@@ -42,7 +42,7 @@ def who(event: Event, settings: Options) -> Person:
     return person
 
 
-def _user_id(event: Event, settings: Options) -> str | None:
+def _user_id(event: Event, settings: Settings) -> str | None:
     by_id = (text(lookup(event, path)) for path in USER_IDS)
     if settings.identifier == "user_id":
         return _first([*by_id, *_emails(event, _as_it_is)])

@@ -5,7 +5,7 @@ from typing import Any
 from router import timestamps
 from router.hookspecs import Event
 
-from .options import Options
+from .settings import Settings
 
 # The first that can be read counts. `timestamp` is corrected for the client's clock.
 SOURCES = ("timestamp", "originalTimestamp", "receivedAt", "sentAt")
@@ -17,7 +17,7 @@ FORMS: dict[str, Any] = {
 }
 
 
-def when(event: Event, settings: Options) -> int | str | None:
+def when(event: Event, settings: Settings) -> int | str | None:
     """The event's time, or None where it has none that can be read."""
     for name in SOURCES:
         milliseconds = timestamps.parse(event.get(name))

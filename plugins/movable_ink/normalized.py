@@ -15,7 +15,7 @@ from . import fallbacks
 from .ecommerce import LIST_EVENTS, ORDER, PRODUCT_EVENTS, SEARCH, VIEWED, plain
 from .identity import Person
 from .moments import when
-from .options import Options
+from .settings import Settings
 from .values import (
     absolute_url,
     categories,
@@ -29,7 +29,7 @@ from .values import (
 
 
 def normalized(
-    event: Event, name: str | None, person: Person, settings: Options
+    event: Event, name: str | None, person: Person, settings: Settings
 ) -> dict[str, Any]:
     """name: the track event's, as `mapping.recognise` gives it."""
     return present(
@@ -47,7 +47,7 @@ def normalized(
     )
 
 
-def spelt(name: str, settings: Options) -> str:
+def spelt(name: str, settings: Settings) -> str:
     """The name as it is sent."""
     if isinstance(settings.event_names, dict):
         return settings.event_names.get(plain(name), name)
@@ -92,7 +92,7 @@ class View:
 
     event: Event
     name: str
-    settings: Options
+    settings: Settings
     left: Left
 
     def product(self) -> dict[str, Any]:
@@ -191,7 +191,7 @@ SHAPES: dict[str, Callable[[View], dict[str, Any]]] = {
 }
 
 
-def _properties(event: Event, name: str, settings: Options) -> dict[str, Any] | None:
+def _properties(event: Event, name: str, settings: Settings) -> dict[str, Any] | None:
     properties = _object(event.get("properties"))
     if name not in SHAPES:
         return properties

@@ -6,13 +6,13 @@ from typing import Any
 from router import hookimpl
 from router.requirements import Requirement, any_of, each, number
 
-from .options import Options
 from .purchases import ORDER_NAMES, currency_of
+from .settings import Settings
 from .values import MOST_QUANTITY, members, quantity
 
 
 @hookimpl
-def requirements(settings: Options) -> Mapping[str, Sequence[Requirement]]:
+def requirements(settings: Settings) -> Mapping[str, Sequence[Requirement]]:
     product = (any_of("product_id", "sku"), number("price"), _quantity())
     needs = [each("products", *product), _currency(settings)]
     return dict.fromkeys(ORDER_NAMES, needs)
@@ -28,7 +28,7 @@ def _quantity() -> Requirement:
     return Requirement("quantity", words, problems)
 
 
-def _currency(settings: Options) -> Requirement:
+def _currency(settings: Settings) -> Requirement:
     """Of the order, or of each of its products, where the settings do not say it."""
     words = "currency, there or in each product"
     if settings.currency:

@@ -6,6 +6,11 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import falcon
+
+from router import codec
+
+from .answers import Refusal, answer, read
 from .storage import Storage
 
 # A sync worker of gunicorn that is silent for 30 seconds is killed.
@@ -90,6 +95,31 @@ class Faults:
             if faults[0]["times"] < 1:
                 del faults[0]
             return fault
+
+
+class FaultsResource:
+    """`/faults`: those that are left, one more, and none."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        answer(resp, {"faults": self._faults.left()})
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        try:
+            fault = codec.loads(read(req))
+        except ValueError:
+            raise Refusal(400, "the body is not JSON") from None
+        problems = fault_problems(fault)
+        if problems:
+            raise Refusal(400, "; ".join(problems))
+        self._faults.add(fault)
+        self.on_get(req, resp)
+
+    def on_delete(self, req: falcon.Request, resp: falcon.Response) -> None:
+        self._faults.clear()
+        resp.status = falcon.HTTP_204
 
 
 def broken_off(environ: Mapping[str, Any]) -> Iterator[bytes]:

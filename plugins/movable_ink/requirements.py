@@ -16,14 +16,14 @@ from router.requirements import (
 )
 
 from .ecommerce import ADDED, LIST_EVENTS, ORDER, REMOVED, SEARCH, VIEWED, spellings
-from .options import Options
+from .settings import Settings
 from .values import categories
 
 Needs = dict[str, Sequence[Requirement]]
 
 
 @hookimpl
-def requirements(settings: Options) -> Mapping[str, Sequence[Requirement]]:
+def requirements(settings: Settings) -> Mapping[str, Sequence[Requirement]]:
     needs = _always(settings)
     if settings.payload == "normalized":
         needs |= _normalized()
@@ -32,7 +32,7 @@ def requirements(settings: Options) -> Mapping[str, Sequence[Requirement]]:
     }
 
 
-def _always(settings: Options) -> Needs:
+def _always(settings: Settings) -> Needs:
     return {
         VIEWED: [_product_id(), _page(settings)],
         ADDED: [_product_id(), absolute_url("url")],
@@ -53,14 +53,14 @@ def _product_id() -> Requirement:
     return any_of("product_id", "sku")
 
 
-def _page(settings: Options) -> Requirement:
+def _page(settings: Settings) -> Requirement:
     url = absolute_url("url")
     if settings.page_url_fallback:
         return any_of(url, in_event(absolute_url("context.page.url")))
     return url
 
 
-def _total(settings: Options) -> Requirement:
+def _total(settings: Settings) -> Requirement:
     total = number("total")
     if settings.total_fallback:
         return any_of(total, *map(number, settings.total_fallback))

@@ -10,7 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .values import text
+import falcon
+
+from ..values import text
+from .answers import answer
+from .storage import Storage
 
 Event = Mapping[str, Any]
 
@@ -86,6 +90,21 @@ class Attribution:
         earlier = self._profiles.pop((ANONYMOUS, anonymous_id), None)
         if earlier is not None:
             profile.absorb(earlier)
+
+
+class ProfilesResource:
+    """`/profiles`: what the collector has taken, by profile."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        events = (e for record in self._storage.records() for e in record["events"])
+        answer(resp, {"profiles": Attribution(events).shown()})
+
+    def on_delete(self, req: falcon.Request, resp: falcon.Response) -> None:
+        self._storage.forget()
+        resp.status = falcon.HTTP_204
 
 
 def user_id_of(event: Event) -> str | None:

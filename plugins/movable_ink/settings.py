@@ -24,7 +24,7 @@ MOST_BYTES = 1_000_000
 ENVELOPE_BYTES = len(b'{"events":[]}')
 
 
-class Options(DestinationSettings):
+class Settings(DestinationSettings):
     """The keys of `[destinations.NAME]` with `plugin = "movable_ink"`.
 
     `endpoint` wins over `endpoint_key`. The address holds a key, so it is as secret
@@ -183,8 +183,8 @@ class Options(DestinationSettings):
 
 
 @hookimpl
-def settings() -> type[Options]:
-    return Options
+def settings() -> type[Settings]:
+    return Settings
 
 
 def _is_name(value: Any) -> bool:

@@ -3,14 +3,14 @@
 import pydantic
 import pytest
 
-from plugins.movable_ink.options import Options
+from plugins.movable_ink.settings import Settings
 
 URL = "https://collector.movableink-dmz.com/behavioral/s3cr3t-path"
 
 
 def problems(**keys):
     with pytest.raises(pydantic.ValidationError) as caught:
-        Options(**keys)
+        Settings(**keys)
     assert "s3cr3t" not in str(caught.value)
     return {
         ".".join(map(str, one["loc"])): one["msg"].removeprefix("Value error, ")
@@ -19,7 +19,7 @@ def problems(**keys):
 
 
 def options(**keys):
-    return Options(**{"api_key": "k", "endpoint": URL} | keys)
+    return Settings(**{"api_key": "k", "endpoint": URL} | keys)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def options(**keys):
     ],
 )
 def test_the_address_is_the_endpoint_or_made_of_its_key_and_region(keys, url):
-    found = Options(api_key="k", **keys).url
+    found = Settings(api_key="k", **keys).url
     assert found == (url or "https://collector.movableink-dmz.com/behavioral/a%20b%3F")
 
 
@@ -118,8 +118,8 @@ def test_names_may_be_overridden_for_custom_events_too():
 
 
 def test_nothing_shows_a_secret():
-    found = Options(api_key="s3cr3t", api_secret="s3cr3t", endpoint=URL)
-    keyed = Options(api_key="s3cr3t", endpoint_key="s3cr3t")
+    found = Settings(api_key="s3cr3t", api_secret="s3cr3t", endpoint=URL)
+    keyed = Settings(api_key="s3cr3t", endpoint_key="s3cr3t")
     for one in (found, keyed):
         assert (
             "s3cr3t" not in f"{one!r} {one} {one.model_dump()} {one.model_dump_json()}"
@@ -127,6 +127,6 @@ def test_nothing_shows_a_secret():
 
 
 def test_every_setting_is_described_in_one_line():
-    for name, field in Options.model_fields.items():
+    for name, field in Settings.model_fields.items():
         assert field.description, name
         assert "\n" not in field.description, name

@@ -13,7 +13,7 @@ MOST_OF_EACH_KIND = 75
 MOST_TOGETHER = 50
 
 
-class Options(DestinationSettings):
+class Settings(DestinationSettings):
     """The keys of `[destinations.NAME]` with `plugin = "braze"`."""
 
     integration_names: ClassVar[tuple[str, ...]] = ("Braze", "Appboy")
@@ -69,5 +69,5 @@ class Options(DestinationSettings):
 
 
 @hookimpl
-def settings() -> type[Options]:
-    return Options
+def settings() -> type[Settings]:
+    return Settings
