@@ -92,17 +92,18 @@ def test_a_batch_is_one_request_with_its_objects_by_kind_in_order():
     }
 
 
-def test_75_of_each_kind_are_one_request():
-    payloads = [{**attribute(n), **event(n), **order(n)} for n in range(75)]
+def test_75_objects_of_all_kinds_are_one_request():
+    payloads = [one(n) for n in range(25) for one in (attribute, event, order)]
     with scripted(said(message="success")) as partner:
         assert deliver(partner, *payloads) is None
-    assert lengths(partner) == [{"attributes": 75, "events": 75, "purchases": 75}]
+    assert lengths(partner) == [{"attributes": 25, "events": 25, "purchases": 25}]
 
 
 @pytest.mark.parametrize(
     ("payloads", "keys"),
     [
         ([order(0, 40), order(1, 36)], {}),
+        ([attribute(0), order(0, 74), event(1)], {}),
         ([event(n) for n in range(51)], {"monthly_active_users": True}),
         ([order(0, 25), event(1), order(2, 25)], {"monthly_active_users": True}),
     ],

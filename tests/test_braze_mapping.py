@@ -396,6 +396,7 @@ def test_whatever_an_event_holds_mapping_it_is_pure_and_does_not_fail(
         ({"endpoint": "rest.iad-01.braze.com"}, "expected a URL"),
         ({"endpoint": "https://rest.iad-01.braze.com/users/track/"}, "without /users"),
         ({"batch_events": 76}, "less than or equal to 75"),
+        ({"batch_events": 51, "monthly_active_users": True}, "expected at most 50"),
         ({"currency": "Euro"}, "match pattern"),
         ({"alias_label": ""}, "at least 1 character"),
     ],
@@ -408,3 +409,10 @@ def test_a_wrong_setting_is_told_without_its_secret(keys, said):
 
 def test_an_endpoint_may_end_in_a_slash():
     assert options(endpoint="https://rest.example/").endpoint == "https://rest.example"
+
+
+def test_a_batch_of_full_length_fits_into_one_request():
+    assert options().batch_events == options().most_objects == 75
+    by_users = options(monthly_active_users=True)
+    assert by_users.batch_events == by_users.most_objects == 50
+    assert options(monthly_active_users=True, batch_events=7).batch_events == 7

@@ -11,7 +11,7 @@ import requests
 from router import Partial, Rejected, Retry, TooLarge, codec, hookimpl
 from router.client import Session, verdict
 
-from .settings import MOST_OF_EACH_KIND, MOST_TOGETHER, Settings
+from .settings import Settings
 
 logger = logging.getLogger("router.delivery")
 
@@ -27,15 +27,11 @@ class Request:
 
     objects: dict[str, list[tuple[int, Any]]] = field(default_factory=dict)
 
-    def takes(self, kind: str, position: int, one: Any, settings: Settings) -> bool:
-        """Adds an object, unless the request would be more than Braze takes."""
-        if settings.monthly_active_users:
-            is_full = sum(map(len, self.objects.values())) >= MOST_TOGETHER
-        else:
-            is_full = len(self.objects.get(kind, ())) >= MOST_OF_EACH_KIND
-        if not is_full:
-            self.objects.setdefault(kind, []).append((position, one))
-        return not is_full
+    def add(self, kind: str, position: int, one: Any) -> None:
+        self.objects.setdefault(kind, []).append((position, one))
+
+    def __len__(self) -> int:
+        return sum(map(len, self.objects.values()))
 
     def body(self) -> dict[str, list[Any]]:
         return {kind: [one for _, one in found] for kind, found in self.objects.items()}
@@ -89,10 +85,10 @@ def split(payloads: Sequence[Any], settings: Settings) -> Iterator[Request]:
     for position, payload in enumerate(payloads):
         for kind in KINDS:
             for one in payload.get(kind, ()):
-                if not part.takes(kind, position, one, settings):
+                if len(part) == settings.most_objects:
                     yield part
                     part = Request()
-                    part.takes(kind, position, one, settings)
+                part.add(kind, position, one)
     yield part
 
 

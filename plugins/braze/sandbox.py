@@ -21,7 +21,7 @@ from router.hookspecs import WSGIApp
 from router.requirements import to_number
 
 from .delivery import KINDS
-from .settings import MOST_OF_EACH_KIND, MOST_TOGETHER, Settings
+from .settings import Settings
 from .values import MOST_IN_PURCHASE, text
 
 IDENTIFIERS = ("external_id", "braze_id", "user_alias", "email", "phone")
@@ -103,7 +103,8 @@ class Track:
         if not hmac.compare_digest((req.auth or "").encode(), expected.encode()):
             raise Refusal(401, "Invalid API key")
         objects = _objects(body)
-        self._check_length(objects)
+        if sum(map(len, objects.values())) > self._settings.most_objects:
+            raise Refusal(400, "Max Input Length Exceeded")
         right, errors = _judged(objects)
         if not any(right.values()):
             raise Refusal(400, NOTHING_VALID, errors=errors)
@@ -115,13 +116,6 @@ class Track:
         }
         resp.status = falcon.HTTP_201
         _answer(resp, said | ({"errors": errors} if errors else {}))
-
-    def _check_length(self, objects: Mapping[str, list[Any]]) -> None:
-        lengths = [len(found) for found in objects.values()]
-        together = self._settings.monthly_active_users
-        most = MOST_TOGETHER if together else MOST_OF_EACH_KIND
-        if (sum if together else max)(lengths) > most:
-            raise Refusal(400, "Max Input Length Exceeded")
 
 
 class Users:

@@ -1,16 +1,16 @@
 """The settings of a Braze destination."""
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from router import DestinationSettings, hookimpl
 from router.settings import BaseURL
 
-# Braze takes so many objects of each kind in one request; of those who have bought
-# "Monthly Active Users - CY 24-25", so many of all kinds together.
-MOST_OF_EACH_KIND = 75
-MOST_TOGETHER = 50
+# Braze takes so many objects in one request, of all kinds together; and so many from
+# those whose contract counts monthly active users.
+MOST_OBJECTS = 75
+MOST_OBJECTS_BY_USERS = 50
 
 
 class Settings(DestinationSettings):
@@ -19,9 +19,9 @@ class Settings(DestinationSettings):
     integration_names: ClassVar[tuple[str, ...]] = ("Braze", "Appboy")
 
     batch_events: int = Field(
-        MOST_OF_EACH_KIND,
+        MOST_OBJECTS,
         ge=1,
-        le=MOST_OF_EACH_KIND,
+        le=MOST_OBJECTS,
         description="events in one request, at most",
     )
 
@@ -47,8 +47,9 @@ class Settings(DestinationSettings):
     pages: bool = Field(False, description="true: page and screen calls are events too")
     monthly_active_users: bool = Field(
         False,
-        description='true if you have bought "Monthly Active Users - CY 24-25": '
-        f"{MOST_TOGETHER} objects a request, not {MOST_OF_EACH_KIND} of each kind",
+        description="true if your contract counts monthly active users (CY 24-25, "
+        f"Universal, Web, Mobile): {MOST_OBJECTS_BY_USERS} objects a request, "
+        f"not {MOST_OBJECTS}",
     )
 
     @field_validator("endpoint")
@@ -66,6 +67,23 @@ class Settings(DestinationSettings):
         if not text or not all("!" <= character <= "~" for character in text):
             raise ValueError("expected a key as Braze shows it, without blanks")
         return SecretStr(text)
+
+    @model_validator(mode="after")
+    def _batch_fits(self) -> Self:
+        # A longer one would be halved each time.
+        if self.batch_events > self.most_objects:
+            if "batch_events" in self.model_fields_set:
+                raise ValueError(
+                    f"batch_events = {self.batch_events}: too many with "
+                    f"monthly_active_users, expected at most {self.most_objects}"
+                )
+            self.batch_events = self.most_objects
+        return self
+
+    @property
+    def most_objects(self) -> int:
+        """What Braze takes in one request, of all kinds together."""
+        return MOST_OBJECTS_BY_USERS if self.monthly_active_users else MOST_OBJECTS
 
 
 @hookimpl
