@@ -20,6 +20,10 @@ class TestMovableInk(Conformance):
     outcomes = {423: Retry, 501: Rejected}
 
 
+class TestMovableInkNormalized(TestMovableInk):
+    settings = TestMovableInk.settings | {"payload": "normalized"}
+
+
 class TestWebhook(Conformance):
     plugin = "webhook"
     settings = {
@@ -40,3 +44,7 @@ class TestBraze(Conformance):
     def partial_answer(self, index, payloads):
         error = {"type": "x", "input_array": "events", "index": index}
         return 201, {"message": "success", "errors": [error]}
+
+
+class TestBrazePages(TestBraze):
+    settings = TestBraze.settings | {"pages": True}

@@ -7,6 +7,7 @@ mapping       the objects of an event: where to begin reading
               identity, values: who, and how a value is read
 delivery      the request, and what the answer means
 sandbox       an imitation of Braze, to try all this with
+cases         events, and the requests that they become
 
 The contract is Braze's public reference: www.braze.com/docs/api, "Track users", "User
 attributes object", "Event object", "Purchase object", "Rate limits", "Errors".
