@@ -66,6 +66,7 @@ class Session(requests.Session):
     timeout: seconds from the first byte sent to the last byte read. Network failures
     raise `Retry`, an address that cannot be one raises `Misconfigured`; neither
     names the address, which may hold a key. Of an answer the first 8 MiB are kept.
+    answers: how many it has had.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -74,6 +75,7 @@ class Session(requests.Session):
         # Else requests asks the whole environment for each call, and ~/.netrc.
         self.trust_env = False
         self._environment: dict[Sequence[str], dict[str, Any]] = {}
+        self.answers = 0
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         for scheme in ("http://", "https://"):
             self.mount(scheme, DeadlineAdapter())
@@ -98,9 +100,11 @@ class Session(requests.Session):
         _call.deadline = time.monotonic() + timeout
         try:
             with _failures_as_outcomes():
-                return super().send(request, **options)
+                response = super().send(request, **options)
         finally:
             _call.deadline = None
+        self.answers += 1
+        return response
 
     def _said_by_environment(self, url: str) -> dict[str, Any]:
         """What the environment said of how to call a host, when that was first done."""

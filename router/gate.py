@@ -163,6 +163,13 @@ class Gate:
             still = replace(whole, reason=reason, until=self._clock(), probes=0)
             self.until_stored(partial(self._ledger.hold, self._name, still))
 
+    def unasked(self, probed: Sequence[Hold]) -> None:
+        """The plugin refused it by itself, which says nothing of the partner: what we
+        probed goes on, and the next may probe."""
+        for hold in probed:
+            put_back = partial(self._ledger.return_probe, hold, self._clock())
+            self.until_stored(put_back)
+
     def release(self, probed: Sequence[Hold]) -> None:
         """Ends holds that we probed, unless they were renewed since."""
         for hold in probed:

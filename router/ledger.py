@@ -277,9 +277,17 @@ class Ledger:
 
     def take_probe(self, hold: Hold, until: float) -> bool:
         """Whether the caller may be the one that tries again; the next may at until."""
-        update = "UPDATE holds SET until = ?, probes = probes + 1"
+        return self._probe(hold, until, 1)
+
+    def return_probe(self, hold: Hold, now: float) -> bool:
+        """Whether the probe that the caller took is given back, unless the hold was
+        renewed since: as if it had not been taken, the next may try from now on."""
+        return self._probe(hold, now, -1)
+
+    def _probe(self, hold: Hold, until: float, probes: int) -> bool:
+        update = "UPDATE holds SET until = ?, probes = probes + ?"
         where = "WHERE destination = ? AND partition = ? AND until = ?"
-        values = (until, hold.account, hold.partition, hold.until)
+        values = (until, probes, hold.account, hold.partition, hold.until)
         return self._db.execute(f"{update} {where}", *values) == 1
 
     def probe_now(self, destination: str, kinds: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from router.client import Session
 from router.destination import DELIVERED, Destination
 from router.errors import Misconfigured, Partial, Rejected, Retry, TooLarge
 from router.gate import Gate, Surroundings, find_whole
@@ -59,6 +60,7 @@ class Sender:
                 if self._client is None:
                     self._client = self._destination.connect()
                 part.attempts += 1
+                answers = self._answers()
                 self._destination.deliver(part.deliveries, self._client)
             except Retry as error:
                 # A probe says nothing of the event: the partner fails altogether.
@@ -70,7 +72,11 @@ class Sender:
             except Misconfigured as error:
                 self._gate.misconfigured(error)
             except (Rejected, Partial, TooLarge) as error:
-                self._gate.opened(probed, time.monotonic() - began)
+                if answers is not None and answers == self._answers():
+                    # The plugin's own rules refused it: the partner was not asked.
+                    self._gate.unasked(probed)
+                else:
+                    self._gate.opened(probed, time.monotonic() - began)
                 return error
             except BaseException as error:
                 name = type(error).__name__
@@ -82,6 +88,12 @@ class Sender:
             else:
                 self._gate.opened(probed, time.monotonic() - began)
                 return None
+
+    def _answers(self) -> int | None:
+        """How many answers the partner has given; None where a plugin asks it by other
+        means than our client."""
+        is_ours = self._destination.uses_client and isinstance(self._client, Session)
+        return self._client.answers if is_ours else None
 
     def _is_exhausted(self, part: Batch) -> bool:
         """Whether to give up: after many attempts and a long time, in which the

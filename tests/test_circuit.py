@@ -7,10 +7,20 @@ from pathlib import Path
 
 import pytest
 from conftest import eventually
-from partners import QUICK, TAKEN, TOO_LARGE, Partner, Request, Site, rejected, retry
+from partners import (
+    PLUGIN,
+    QUICK,
+    TAKEN,
+    TOO_LARGE,
+    Partner,
+    Request,
+    Site,
+    rejected,
+    retry,
+)
 
 from router.circuit import Circuit
-from router.gate import CIRCUIT
+from router.gate import CIRCUIT, MISCONFIGURED
 from router.ledger import ALL_PARTITIONS, Hold
 from router.retry import Policy
 
@@ -265,6 +275,85 @@ def test_lanes_that_waited_long_by_themselves_go_on_as_soon_as_it_closes(
         eventually(lambda: is_open(site))
         failing.is_mended = True
         eventually(site.is_done)
+
+
+# A plugin that refuses an event before it asks its partner.
+
+CHOOSY = PLUGIN.replace(
+    "    said = client.post",
+    """    if any(payload["id"].endswith(":999") for payload in payloads):
+        raise TooLarge("more than the partner takes")
+    said = client.post""",
+)
+
+
+@pytest.mark.parametrize("kind", [CIRCUIT, MISCONFIGURED])
+def test_what_the_plugin_refuses_unasked_is_no_answer_of_the_partner(
+    site, partner, failing, kind
+):
+    site.write_plugin("scripted", CHOOSY)
+    users = users_of(site)
+    now = time.time()
+    site.ledger.hold("shop", Hold(kind, "unwell", now, now, probes=1))
+    with site.delivering(STEADY):
+        site.accept([(users[0], 999)])
+        eventually(lambda: site.dead() == [f"{users[0]}:999"])
+        (hold,) = site.ledger.holds("shop")
+        assert (hold.kind, hold.probes) == (kind, 1)
+        # Nobody waits for a probe that was none.
+        site.accept([(user, 1) for user in users])
+        eventually(partner.sent, 5)
+        assert partner.most_at_once["shop"] == 1
+        failing.is_mended = True
+        eventually(site.is_done)
+    assert site.ledger.holds("shop") == []
+
+
+OTHER_MEANS = """
+from router import DestinationSettings, Rejected, hookimpl
+
+
+class Settings(DestinationSettings):
+    url: str
+
+
+@hookimpl
+def settings():
+    return Settings
+
+
+@hookimpl
+def track(event):
+    return event
+
+
+@hookimpl
+def deliver(payloads):
+    raise Rejected("no")
+"""
+
+
+def test_a_plugin_that_asks_by_other_means_is_believed(site):
+    site.write_plugin("scripted", OTHER_MEANS)
+    now = time.time()
+    site.ledger.hold("shop", Hold(CIRCUIT, "unwell", now, now))
+    with site.delivering(STEADY):
+        accept(site, range(1))
+        eventually(site.is_done)
+    assert site.ledger.holds("shop") == []
+
+
+def test_a_batch_that_is_halved_unasked_is_one_probe(site, partner, failing):
+    site.write_plugin("scripted", CHOOSY)
+    site.configure(batch_events=8, partitions=1)
+    now = time.time()
+    site.ledger.hold("shop", Hold(CIRCUIT, "unwell", now, now))
+    ids = site.accept([("ann", n) for n in (1, 2, 3, 999)])
+    with site.delivering(Policy(first=600.0, longest=600.0)):
+        eventually(partner.sent, 5)
+        eventually(lambda: site.hold().until > time.time() + 60)
+        assert (site.hold().kind, site.hold().probes) == (CIRCUIT, 1)
+        assert [request.ids for request in partner.sent()] == [tuple(ids[:2])]
 
 
 # Everywhere, and after a restart.
