@@ -138,6 +138,14 @@ def to_number(value: Any) -> int | float | None:
     return value if isinstance(value, int) or math.isfinite(value) else None
 
 
+def to_text(value: Any) -> str | None:
+    """An id as text: what is not blank, trimmed, or a whole number in digits; None for
+    anything else."""
+    if not is_identifier(value):
+        return None
+    return str(int(value)) if isinstance(value, float) else str(value).strip()
+
+
 def lookup(value: Any, dotted: str) -> Any:
     """The member at a dotted path, or None where the path ends early."""
     for name in dotted.split("."):

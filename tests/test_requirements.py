@@ -16,6 +16,7 @@ from router.requirements import (
     number,
     required,
     to_number,
+    to_text,
 )
 
 ORDER = [
@@ -91,10 +92,26 @@ def test_text_and_whole_numbers_are_ids(value):
 
 
 @pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (" a ", "a"),
+        ("0", "0"),
+        (0, "0"),
+        (-1, "-1"),
+        (7.0, "7"),
+        (1e20, "1" + "0" * 20),
+    ],
+)
+def test_an_id_has_one_spelling_as_text(value, expected):
+    assert to_text(value) == expected
+
+
+@pytest.mark.parametrize(
     "value", [True, False, 1.5, float("nan"), float("inf"), [], {}, ["a"]]
 )
 def test_nothing_else_is_an_id(value):
     assert not is_identifier(value)
+    assert to_text(value) is None
     assert found(identifier("a"), a=value) == [
         "properties.a: must be an id: text or a whole number"
     ]

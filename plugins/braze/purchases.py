@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from router.hookspecs import Event
-from router.requirements import to_number
+from router.requirements import to_number, to_text
 
 from .settings import Settings
-from .values import MOST_IN_PURCHASE, known, members, quantity, text, when
+from .values import MOST_IN_PURCHASE, known, members, quantity, when
 
 ORDER = "Order Completed"
 # Version 1 of Segment's specification said it the other way round.
@@ -41,7 +41,7 @@ def currency_of(
 ) -> str | None:
     """The code of the currency of a product's price, in capitals."""
     given = (product.get("currency"), order.get("currency"), settings.currency)
-    code = next(filter(None, map(text, given)), None)
+    code = next(filter(None, map(to_text, given)), None)
     return code.upper() if code else None
 
 
@@ -52,7 +52,7 @@ def _of_product(
     settings: Settings,
 ) -> Iterator[dict[str, Any]]:
     purchase = {
-        "product_id": text(product.get("product_id")) or text(product.get("sku")),
+        "product_id": to_text(product.get("product_id")) or to_text(product.get("sku")),
         "currency": currency_of(product, order, settings),
         "price": to_number(product.get("price")),
         "properties": {**about, **known(product, RESERVED)},

@@ -18,11 +18,11 @@ import falcon
 
 from router import codec, hookimpl
 from router.hookspecs import WSGIApp
-from router.requirements import to_number
+from router.requirements import to_number, to_text
 
 from .delivery import KINDS
 from .settings import Settings
-from .values import MOST_IN_PURCHASE, text
+from .values import MOST_IN_PURCHASE
 
 IDENTIFIERS = ("external_id", "braze_id", "user_alias", "email", "phone")
 NO_IDENTIFIER = (
@@ -192,7 +192,7 @@ def _problem(kind: str, one: Any) -> str | None:
     for name in REQUIRED[kind]:
         if one.get(name) in (None, ""):
             return f"'{name}' is required"
-    if kind == "attributes" and "@" not in (text(one.get("email", "@")) or "@"):
+    if kind == "attributes" and "@" not in (to_text(one.get("email", "@")) or "@"):
         return "The value provided for the 'email' field is not a valid email."
     if kind == "purchases":
         return _purchase_problem(one)

@@ -5,7 +5,7 @@ from typing import Any
 
 from router import Rejected, timestamps
 from router.hookspecs import Event
-from router.requirements import is_identifier, lookup, to_number
+from router.requirements import lookup, to_number
 
 # Deeper than anybody's data; without a limit somebody's nonsense would be a bug here.
 DEEPEST = 100
@@ -13,13 +13,6 @@ DEEPEST = 100
 # The most that Braze takes in a purchase, of which an order may be that many.
 MOST_IN_PURCHASE = 100
 MOST_QUANTITY = 75 * MOST_IN_PURCHASE
-
-
-def text(value: Any) -> str | None:
-    """Text that is not blank, trimmed, or a whole number in digits; else None."""
-    if not is_identifier(value):
-        return None
-    return str(int(value)) if isinstance(value, float) else str(value).strip()
 
 
 def members(event: Event, path: str) -> Mapping[str, Any]:

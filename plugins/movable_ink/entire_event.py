@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from router.hookspecs import Event
+from router.requirements import to_number, to_text
 
 from . import fallbacks
 from .ecommerce import ORDER, VIEWED
 from .identity import Person
 from .moments import when
 from .settings import Settings
-from .values import absolute_url, number, present, text
+from .values import absolute_url, present
 
 PRODUCT_IDS = ("product_id", "sku")
 
@@ -42,7 +43,7 @@ def _filled(event: Event, name: str, settings: Settings) -> dict[str, Any]:
     properties = event["properties"]
     if name == VIEWED and absolute_url(properties.get("url")) is None:
         return present({"url": fallbacks.page_url(event, settings)})
-    if name == ORDER and number(properties.get("total")) is None:
+    if name == ORDER and to_number(properties.get("total")) is None:
         return present({"total": fallbacks.total(properties, settings)})
     return {}
 
@@ -61,7 +62,7 @@ def _product(product: Mapping[str, Any]) -> dict[str, Any]:
     copy = dict(product)
     for name in PRODUCT_IDS:
         if not isinstance(copy.get(name), str):
-            _set_if_known(copy, name, text(copy.get(name)))
+            _set_if_known(copy, name, to_text(copy.get(name)))
     return copy
 
 

@@ -3,10 +3,10 @@
 from typing import Any
 
 from router.hookspecs import Event
-from router.requirements import lookup
+from router.requirements import lookup, to_number
 
 from .settings import Settings
-from .values import absolute_url, number
+from .values import absolute_url
 
 
 def page_url(event: Event, settings: Settings) -> str | None:
@@ -18,5 +18,5 @@ def page_url(event: Event, settings: Settings) -> str | None:
 
 def total(properties: Any, settings: Settings) -> int | float | None:
     """The first number among the properties that may stand for an order's total."""
-    found = (number(lookup(properties, name)) for name in settings.total_fallback)
+    found = (to_number(lookup(properties, name)) for name in settings.total_fallback)
     return next((one for one in found if one is not None), None)

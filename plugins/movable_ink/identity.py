@@ -7,10 +7,9 @@ from typing import Any
 
 from router import Rejected
 from router.hookspecs import Event
-from router.requirements import lookup
+from router.requirements import lookup, to_text
 
 from .settings import Settings
-from .values import text
 
 ANONYMOUS_ID = "anonymousId"
 USER_IDS = (
@@ -36,14 +35,14 @@ class Person:
 
 def who(event: Event, settings: Settings) -> Person:
     """The person that the event is of; raises Rejected when it names none."""
-    person = Person(_user_id(event, settings), text(event.get(ANONYMOUS_ID)))
+    person = Person(_user_id(event, settings), to_text(event.get(ANONYMOUS_ID)))
     if person.user_id is None and person.anonymous_id is None:
         raise Rejected("missing identity: needs userId, traits.email or anonymousId")
     return person
 
 
 def _user_id(event: Event, settings: Settings) -> str | None:
-    by_id = (text(lookup(event, path)) for path in USER_IDS)
+    by_id = (to_text(lookup(event, path)) for path in USER_IDS)
     if settings.identifier == "user_id":
         return _first([*by_id, *_emails(event, _as_it_is)])
     return _first([*_emails(event, FORMS[settings.identifier]), *by_id])

@@ -9,23 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.hookspecs import Event
-from router.requirements import is_absent, lookup
+from router.requirements import is_absent, lookup, to_number, to_text
 
 from . import fallbacks
 from .ecommerce import LIST_EVENTS, ORDER, PRODUCT_EVENTS, SEARCH, VIEWED, plain
 from .identity import Person
 from .moments import when
 from .settings import Settings
-from .values import (
-    absolute_url,
-    categories,
-    currency,
-    number,
-    present,
-    quantity,
-    searched,
-    text,
-)
+from .values import absolute_url, categories, currency, present, quantity, searched
 
 
 def normalized(
@@ -36,7 +27,7 @@ def normalized(
         {
             "type": "identify" if name is None else "track",
             "event": None if name is None else spelt(name, settings),
-            "event_id": text(event.get("messageId")),
+            "event_id": to_text(event.get("messageId")),
             "user_id": person.user_id,
             "anonymous_id": person.anonymous_id,
             "timestamp": when(event, settings),
@@ -98,13 +89,13 @@ class View:
     def product(self) -> dict[str, Any]:
         left = self.left
         return {
-            "id": left.take(text, *self._product_ids()),
-            "sku": left.take(text, "sku"),
-            "title": left.take(text, "name", "title"),
-            "price": left.take(number, "price"),
+            "id": left.take(to_text, *self._product_ids()),
+            "sku": left.take(to_text, "sku"),
+            "title": left.take(to_text, "name", "title"),
+            "price": left.take(to_number, "price"),
             "currency": left.take(currency, "currency"),
             "url": self._url(),
-            "image_url": left.take(text, "image_url"),
+            "image_url": left.take(to_text, "image_url"),
             "categories": left.take(categories, "categories") or self._category(),
             **(self._in_cart() if self.name != VIEWED else {}),
         }
@@ -113,12 +104,13 @@ class View:
         left = self.left
         first = (left.peek(categories, "categories") or [{}])[0]
         return {
-            "id": left.take(text, "category_id", "list_id")
+            "id": left.take(to_text, "category_id", "list_id")
             or first.get("id")
-            or left.take(text, "id")
-            or left.peek(text, "category"),
-            "title": left.take(text, "category", "name", "title") or first.get("title"),
-            "url": left.take(text, "url")
+            or left.take(to_text, "id")
+            or left.peek(to_text, "category"),
+            "title": left.take(to_text, "category", "name", "title")
+            or first.get("title"),
+            "url": left.take(to_text, "url")
             or first.get("url")
             or fallbacks.page_url(self.event, self.settings),
             "products": left.take(self._items, "products"),
@@ -127,17 +119,17 @@ class View:
     def search(self) -> dict[str, Any]:
         return {
             "query": self.left.take(searched, "query"),
-            "url": self.left.take(text, "url"),
+            "url": self.left.take(to_text, "url"),
         }
 
     def order(self) -> dict[str, Any]:
         left = self.left
-        total = left.take(number, "total")
+        total = left.take(to_number, "total")
         if total is None:
             total = fallbacks.total(self.event.get("properties"), self.settings)
-        revenue = left.take(number, "revenue")
+        revenue = left.take(to_number, "revenue")
         return {
-            "order_id": left.take(text, "order_id"),
+            "order_id": left.take(to_text, "order_id"),
             "total": total,
             "revenue": total if revenue is None else revenue,
             "currency": left.take(currency, "currency"),
@@ -152,12 +144,12 @@ class View:
     def _item(self, product: Mapping[str, Any]) -> dict[str, Any]:
         left = Left(product)
         item = {
-            "id": left.take(text, *self._product_ids()),
-            "sku": left.take(text, "sku"),
-            "title": left.take(text, "name", "title"),
-            "price": left.take(number, "price"),
+            "id": left.take(to_text, *self._product_ids()),
+            "sku": left.take(to_text, "sku"),
+            "title": left.take(to_text, "name", "title"),
+            "price": left.take(to_number, "price"),
             "quantity": left.take(quantity, "quantity"),
-            "url": left.take(text, "url"),
+            "url": left.take(to_text, "url"),
         }
         return present({**item, "meta": left.meta()})
 
@@ -169,18 +161,18 @@ class View:
     def _in_cart(self) -> dict[str, Any]:
         return {
             "quantity": self.left.take(quantity, "quantity"),
-            "cart_id": self.left.take(text, "cart_id"),
+            "cart_id": self.left.take(to_text, "cart_id"),
         }
 
     def _category(self) -> list[dict[str, str]] | None:
-        found = self.left.take(text, "category")
+        found = self.left.take(to_text, "category")
         return [{"id": found}] if found else None
 
     def _url(self) -> Any:
         found = self.left.take(absolute_url, "url")
         if not found and self.name == VIEWED:
             found = fallbacks.page_url(self.event, self.settings)
-        return found or self.left.take(text, "url")
+        return found or self.left.take(to_text, "url")
 
 
 SHAPES: dict[str, Callable[[View], dict[str, Any]]] = {

@@ -5,19 +5,7 @@ from typing import Any
 
 import ujson
 
-from router.requirements import is_absent, is_absolute_url, is_identifier, to_number
-
-
-def text(value: Any) -> str | None:
-    """Text that is not blank, trimmed, or a whole number in digits; 0 is one."""
-    if not is_identifier(value):
-        return None
-    return str(int(value)) if isinstance(value, float) else str(value).strip()
-
-
-def number(value: Any) -> int | float | None:
-    """The finite number that value is or spells."""
-    return to_number(value)
+from router.requirements import is_absent, is_absolute_url, to_number, to_text
 
 
 def quantity(value: Any) -> int | None:
@@ -35,14 +23,14 @@ def absolute_url(value: Any) -> str | None:
 
 def currency(value: Any) -> str | None:
     """A currency's code, in capitals."""
-    found = text(value)
+    found = to_text(value)
     return found.upper() if found else None
 
 
 def searched(value: Any) -> str | None:
     """What was searched for: text, or anything else as compact JSON, keys sorted."""
     if is_absent(value) or isinstance(value, str):
-        return text(value)
+        return to_text(value)
     return ujson.dumps(
         value, sort_keys=True, ensure_ascii=False, escape_forward_slashes=False
     )
@@ -63,10 +51,10 @@ def present(members: Mapping[str, Any]) -> dict[str, Any]:
 def _category(value: Any) -> dict[str, str] | None:
     if not isinstance(value, Mapping):
         value = {"id": value}
-    ids = (text(value.get(name)) for name in ("id", "category_id", "name"))
+    ids = (to_text(value.get(name)) for name in ("id", "category_id", "name"))
     found = {
         "id": next(filter(None, ids), None),
-        "title": text(value.get("title")),
-        "url": text(value.get("url")),
+        "title": to_text(value.get("title")),
+        "url": to_text(value.get("url")),
     }
     return present(found) if found["id"] else None

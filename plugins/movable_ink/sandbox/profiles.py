@@ -12,7 +12,8 @@ from typing import Any
 
 import falcon
 
-from ..values import text
+from router.requirements import to_text
+
 from .answers import answer
 from .storage import Storage
 
@@ -109,16 +110,16 @@ class ProfilesResource:
 
 def user_id_of(event: Event) -> str | None:
     """The user id of a payload in either form."""
-    return text(event.get("userId")) or text(event.get("user_id"))
+    return to_text(event.get("userId")) or to_text(event.get("user_id"))
 
 
 def anonymous_id_of(event: Event) -> str | None:
     """The anonymous id of a payload in either form."""
-    return text(event.get("anonymousId")) or text(event.get("anonymous_id"))
+    return to_text(event.get("anonymousId")) or to_text(event.get("anonymous_id"))
 
 
 def _email(event: Event) -> str | None:
-    return text(_object(event.get("traits")).get("email"))
+    return to_text(_object(event.get("traits")).get("email"))
 
 
 def _object(value: Any) -> Mapping[str, Any]:
