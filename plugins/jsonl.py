@@ -1,14 +1,15 @@
 """Appends every event to a file a day: an archive that `grep` and `jq` can read.
 
 It is a small whole plugin, and a good one to start from: settings, one mapping for all
-calls, a client of its own, and `deliver`. docs/jsonl.md tells of the files.
+calls, and `deliver`, which takes no client. docs/jsonl.md tells of the files.
 """
 
 import fcntl
 import gzip
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from io import FileIO
@@ -22,6 +23,8 @@ from router.settings import Size
 
 # gzip's own default: the higher ones take several times as long for a few percent.
 LEVEL = 6
+# A day's file, or one of a day that is closed; whatever else is there is not ours.
+NAME = re.compile(r"\d{4}-\d\d-\d\d(\.\d+)?\.jsonl")
 
 
 class Settings(DestinationSettings):
@@ -52,17 +55,15 @@ track = page = screen = group = alias = identify
 
 
 @hookimpl
-def connect() -> Callable[[], datetime]:
-    return lambda: datetime.now(UTC)
+def deliver(payloads: Sequence[Any], settings: Settings) -> None:
+    archive(payloads, settings, datetime.now(UTC))
 
 
-@hookimpl
-def deliver(
-    payloads: Sequence[Any], settings: Settings, client: Callable[[], datetime]
-) -> None:
+def archive(payloads: Sequence[Any], settings: Settings, now: datetime) -> None:
+    """Appends the payloads to the file of the day; raises Retry."""
     directory = settings.directory or settings.data_dir / settings.name
     lines = b"".join(codec.dumps(payload) + b"\n" for payload in payloads)
-    file = directory / f"{client():%Y-%m-%d}.jsonl"
+    file = directory / f"{now:%Y-%m-%d}.jsonl"
     try:
         store.make_directory(directory, 0o777)
         if settings.compress:
@@ -100,9 +101,8 @@ def compress_one(directory: Path, current: Path) -> None:
 
     One, so that a batch need not wait for many.
     """
-    names = (name for name in os.listdir(directory) if name.endswith(".jsonl"))
-    closed = (name for name in names if name[:4].isdigit() and name != current.name)
-    for name in sorted(closed)[:1]:
+    ours = filter(NAME.fullmatch, os.listdir(directory))
+    for name in sorted(name for name in ours if name != current.name)[:1]:
         # Another lane compresses it, or has.
         with suppress(BlockingIOError, FileNotFoundError):
             compress(directory / name)

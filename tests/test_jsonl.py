@@ -58,7 +58,7 @@ settings = jsonl.settings()(directory=directory, max_file=4000, compress=True)
 for n in itertools.count(first, 3):
     batch = [{"writer": writer, "n": n + i, "pad": "x" * 500} for i in range(3)]
     now = datetime(2024, 3, 4, tzinfo=UTC)
-    jsonl.deliver(payloads=batch, settings=settings, client=lambda: now)
+    jsonl.archive(batch, settings, now)
     print(n + 3, flush=True)
 """
 
@@ -74,9 +74,19 @@ settings = jsonl.settings()(directory=Path(sys.argv[1]), compress=True)
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
 try:
     now = datetime(2024, 3, 5, tzinfo=UTC)
-    jsonl.deliver(payloads=[{}], settings=settings, client=lambda: now)
+    jsonl.archive([{}], settings, now)
 except Retry as outcome:
     print(outcome.reason)
+"""
+
+# Archives an event in the zone that it is started in.
+WRITE_NOW = """
+import sys
+from pathlib import Path
+from plugins import jsonl
+
+settings = jsonl.settings()(directory=Path(sys.argv[1]))
+jsonl.deliver(payloads=[{}], settings=settings)
 """
 
 
@@ -85,7 +95,7 @@ def archive(directory, clock=lambda: MARCH, **keys):
     settings = settings.placed("archive", directory)
 
     def deliver(*payloads):
-        jsonl.deliver(payloads=list(payloads), settings=settings, client=clock)
+        jsonl.archive(payloads, settings, clock())
 
     return deliver
 
@@ -128,13 +138,21 @@ def test_a_new_day_begins_a_new_file(tmp_path):
     assert lines(tmp_path / "2024-03-05.jsonl") == [EVENTS[1]]
 
 
-def test_days_are_counted_in_utc():
-    assert jsonl.connect()().tzinfo is UTC
+# At any hour it is another day than in UTC in one of these.
+@pytest.mark.parametrize("zone", ["UTC-14", "UTC+12"])
+def test_days_are_counted_in_utc(tmp_path, zone):
+    command = [sys.executable, "-c", WRITE_NOW, str(tmp_path)]
+    before = datetime.now(UTC)
+    subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"TZ": zone}, check=True, timeout=30
+    )
+    days = {f"{day:%Y-%m-%d}.jsonl" for day in (before, datetime.now(UTC))}
+    assert set(names(tmp_path)) <= days
 
 
 def test_without_a_directory_the_files_are_in_data_dir_under_the_name(tmp_path):
     settings = jsonl.settings()().placed("attic", tmp_path)
-    jsonl.deliver(payloads=[EVENTS[0]], settings=settings, client=lambda: MARCH)
+    jsonl.archive([EVENTS[0]], settings, MARCH)
     assert lines(tmp_path / "attic" / "2024-03-04.jsonl") == [EVENTS[0]]
 
 
@@ -271,6 +289,22 @@ def test_one_closed_file_is_compressed_a_batch_the_oldest_first(tmp_path):
         done = [name for name in names(tmp_path) if name.endswith(".gz")]
         assert done == [f"2024-03-0{day + 1}.7.jsonl.gz" for day in range(3 - left)]
         assert len(names(tmp_path)) == 4
+
+
+def test_files_of_somebody_else_are_left_alone(tmp_path):
+    strange = [
+        "2024-03-03.export.jsonl", "2024-report.jsonl", "20240303.jsonl",
+        "2024-03-03.jsonl.jsonl", "2024-03-03.json", "export.jsonl",
+    ]  # fmt: skip
+    for name in strange:
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "2024-03-03.jsonl").write_text("{}\n")
+    deliver = archive(tmp_path, compress=True)
+    for _ in range(3):
+        deliver(EVENTS[0])
+    made = set(names(tmp_path)) - set(strange)
+    assert len(made) == 2
+    assert all((tmp_path / name).read_text() == "{}" for name in strange)
 
 
 def test_what_a_killed_compressor_left_is_done_again(tmp_path):
