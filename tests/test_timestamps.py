@@ -1,5 +1,7 @@
 """Instants: every spelling that a Segment client uses, read and written exactly."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -123,6 +125,33 @@ def test_what_no_calendar_holds_cannot_be_written():
 @given(st.integers(FIRST, LAST))
 def test_what_was_written_reads_as_the_same_instant(milliseconds):
     assert timestamps.parse(timestamps.format_iso(milliseconds)) == milliseconds
+
+
+# The parts of a time as most SDKs write it, each with others that it might have.
+PARTS = (
+    ("2024", "0001", "0000", "9999", "1969", "24", "٢٠٢٤"),
+    ("-", "", "/"),
+    ("02", "13", "3", "00", "²1", "W1"),
+    ("-", "", "/"),
+    ("28", "29", "30", "32", "1", "00", "٢٠"),
+    ("T", "t", " ", "\n", "x", ""),
+    ("15", "23", "24", "5", "99", "١٥"),
+    (":", ""),
+    ("32", "59", "60", "2"),
+    (":", ""),
+    ("56", "59", "60", "6"),
+    (".409", ".4", ".4099", ".409999999", ".4099999999", ",409", ".", "", ".٤٠٩"),
+    ("Z", "z", "", "+00:00", "-00:00", "+00", "+01:00", "+99:99", " Z", "Z\n", "ZZ"),
+)
+
+
+def test_what_is_read_the_short_way_reads_the_same_the_long_way():
+    usual = [part[0] for part in PARTS]
+    odd = [(place, other) for place, part in enumerate(PARTS) for other in part]
+    for (first, one), (second, two) in itertools.combinations(odd, 2):
+        text = "".join({**dict(enumerate(usual)), first: one, second: two}.values())
+        # The short way does not know of blanks.
+        assert timestamps.parse(text) == timestamps.parse(f" {text}"), text
 
 
 @given(JSON_SCALARS | st.from_regex(r"[0-9]{1,4}-[0-9]{1,2}-[0-9]{1,2}.{0,20}"))
