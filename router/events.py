@@ -6,6 +6,7 @@ lists them. Fields keep their camelCase names.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
@@ -25,6 +26,9 @@ IDS = ("userId", "anonymousId", "groupId", "previousId")
 OBJECTS = ("properties", "traits", "context")
 TEXTS = ("name", "category")
 
+# What an event takes over from its batch, member by member.
+INHERITED = ("context", "integrations")
+
 # The member of `integrations` that stands for all destinations, as clients spell it.
 ALL = ("All", "all", "ALL")
 
@@ -38,7 +42,8 @@ OBJECT_OF = {
 }
 
 
-@dataclass(frozen=True)
+# Not frozen: so it is made in a quarter of the time.
+@dataclass(slots=True)
 class Accepted:
     """An event that may go into the log; received_at in milliseconds."""
 
@@ -71,12 +76,46 @@ class Arrival:
     address: str | None = None
     is_browser: bool = False
 
+    # What is the same for all events of a request is made for the first of them.
+
+    @cached_property
+    def received(self) -> str:
+        """received_at as events say it."""
+        return format_iso(self.received_at)
+
+    @cached_property
+    def sent_at(self) -> int:
+        """When the envelope was sent, or else received_at, in milliseconds."""
+        said = parse(self.envelope.get("sentAt"))
+        return self.received_at if said is None else said
+
+    @cached_property
+    def sent(self) -> str:
+        """sent_at as events say it."""
+        return format_iso(self.sent_at)
+
+    @cached_property
+    def inherited(self) -> dict[str, dict[str, Any]]:
+        """The objects that events inherit, by name."""
+        found = {name: self.envelope.get(name) for name in INHERITED}
+        return {name: value for name, value in found.items() if isinstance(value, dict)}
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """Codes of what is wrong with the envelope, as each event has them."""
+        outer = [(name, self.envelope.get(name)) for name in INHERITED]
+        wrong = [f"{name}_not_object" for name, value in outer if not _is_object(value)]
+        said = self.envelope.get("sentAt")
+        if parse(said) is None and not is_absent(said):
+            wrong.append("invalid_timestamp")
+        return tuple(wrong)
+
 
 def accept(
     raw: Any, source: str, arrival: Arrival, new_id: Callable[[], str]
 ) -> Accepted:
     """The event that goes into the log; raises InvalidEvent."""
-    notes: list[str] = []
+    notes = list(arrival.notes)
     event = _normalized(raw, arrival, new_id, notes)
     body, at = codec.dumps(event), arrival.received_at
     return Accepted(source, event["messageId"], user_key(event), at, body, tuple(notes))
@@ -101,25 +140,33 @@ def _normalized(
     """
     if not isinstance(raw, dict):
         raise InvalidEvent("invalid_event", "an event must be a JSON object")
-    event = {key: value for key, value in raw.items() if key not in STRIPPED}
-    event["type"] = arrival.kind or event.get("type")
-    if event["type"] not in TYPES:
+    event = dict(raw)
+    for name in STRIPPED:
+        event.pop(name, None)
+    event["type"] = kind = arrival.kind or event.get("type")
+    if kind not in TYPES:
         raise InvalidEvent("unknown_type", f"type must be one of {', '.join(TYPES)}")
-    if not isinstance(event.get("integrations", {}), dict | None):
+    if not _is_object(event.get("integrations")):
         notes.append("integrations_not_object")
         del event["integrations"]
-    _inherit(event, arrival.envelope, notes)
-    switches = event.get("integrations") or {}
-    if any(not isinstance(switches.get(name), bool | None) for name in ALL):
+    for name, outer in arrival.inherited.items():
+        if _is_object(event.get(name)):
+            event[name] = {**outer, **(event.get(name) or {})}
+    switches = event.get("integrations")
+    if switches and any(
+        not isinstance(switches.get(name), bool | None) for name in ALL
+    ):
         notes.append("all_not_boolean")
-    members: dict[str, Any] = {name: _id(event, name) for name in IDS}
-    members |= {name: _member(event, name, dict) for name in OBJECTS}
-    if event["type"] in ("page", "screen"):
-        members |= {name: _member(event, name, str) for name in TEXTS}
-    for name, value in members.items():
-        event[name] = value
-        if value is None:
-            del event[name]
+    for name in IDS:
+        if name in event:
+            _settle_id(event, name)
+    for name in OBJECTS:
+        if name in event:
+            _settle_object(event, name)
+    if kind in ("page", "screen"):
+        for name in TEXTS:
+            if name in event:
+                _settle_text(event, name)
     _require(event)
     _complete(event, arrival)
     event["messageId"] = _identifier(event.get("messageId")) or new_id()
@@ -127,41 +174,46 @@ def _normalized(
     return event
 
 
-def _inherit(
-    event: dict[str, Any], envelope: Mapping[str, Any], notes: list[str]
-) -> None:
-    for name in ("context", "integrations"):
-        outer, inner = envelope.get(name), event.get(name)
-        if not isinstance(outer, dict | None):
-            notes.append(f"{name}_not_object")
-        if isinstance(outer, dict) and (inner is None or isinstance(inner, dict)):
-            event[name] = {**outer, **(inner or {})}
+def _is_object(value: Any) -> bool:
+    return value is None or isinstance(value, dict)
 
 
-def _id(event: dict[str, Any], name: str) -> str | None:
-    value = event.get(name)
+def _settle_id(event: dict[str, Any], name: str) -> None:
+    value = event[name]
     identifier = _identifier(value)
-    if identifier is None and not is_absent(value):
+    if identifier is not None:
+        event[name] = identifier
+    elif is_absent(value):
+        del event[name]
+    else:
         raise InvalidEvent("invalid_id", f"{name} must be text or a number")
-    return identifier
 
 
 def _identifier(value: Any) -> str | None:
     """The text of an id, or None where value is none."""
-    if isinstance(value, bool) or is_absent(value):
-        return None
+    if isinstance(value, str):
+        return value if value.strip() else None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return str(value) if isinstance(value, str | int | float | Numeral) else None
+    is_number = isinstance(value, int | float | Numeral) and not isinstance(value, bool)
+    return str(value) if is_number else None
 
 
-def _member(event: dict[str, Any], name: str, kind: type) -> Any:
-    """An object or a text; refused with the codes of Segment's delivery overview."""
-    value = event.get(name)
-    if value is not None and not isinstance(value, kind):
-        code, words = ("string", "text") if kind is str else ("object", "an object")
-        raise InvalidEvent(f"{name}_not_{code}", f"{name} must be {words}")
-    return None if is_absent(value) else value
+# What is of another kind is refused with the codes of Segment's delivery overview.
+
+
+def _settle_object(event: dict[str, Any], name: str) -> None:
+    if event[name] is None:
+        del event[name]
+    elif not isinstance(event[name], dict):
+        raise InvalidEvent(f"{name}_not_object", f"{name} must be an object")
+
+
+def _settle_text(event: dict[str, Any], name: str) -> None:
+    if is_absent(event[name]):
+        del event[name]
+    elif not isinstance(event[name], str):
+        raise InvalidEvent(f"{name}_not_string", f"{name} must be text")
 
 
 def _require(event: dict[str, Any]) -> None:
@@ -170,10 +222,12 @@ def _require(event: dict[str, Any]) -> None:
     if "userId" not in event and "anonymousId" not in event:
         missing = "missing identity: give userId or anonymousId"
         raise InvalidEvent("no_user_anon_id", missing)
-    if kind == "track" and is_absent(event.get("event")):
-        raise InvalidEvent("event_not_defined", "a track call needs an event name")
-    if kind == "track" and not isinstance(event["event"], str):
-        raise InvalidEvent("event_not_string", "event must be text")
+    if kind == "track":
+        name = event.get("event")
+        if is_absent(name):
+            raise InvalidEvent("event_not_defined", "a track call needs an event name")
+        if not isinstance(name, str):
+            raise InvalidEvent("event_not_string", "event must be text")
     if kind == "group" and "groupId" not in event:
         raise InvalidEvent("group_id_required", "a group call needs groupId")
     if kind == "alias" and "userId" not in event:
@@ -184,18 +238,19 @@ def _require(event: dict[str, Any]) -> None:
 
 def _complete(event: dict[str, Any], arrival: Arrival) -> None:
     """Gives the event what its client left to the server, or put elsewhere."""
-    kind = event["type"]
-    context = dict(event.get("context") or {})
+    kind, context = event["type"], event.get("context") or {}
     # The SDKs of RudderStack put an identify call's traits there.
     if kind == "identify" and isinstance(context.get("traits"), dict):
         event.setdefault("traits", context["traits"])
     if kind in OBJECT_OF:
         event.setdefault(OBJECT_OF[kind], {})
-    is_direct = context.pop("direct", None) is True
-    if arrival.address and (is_direct or arrival.is_browser):
-        context["ip"] = context.get("ip") or arrival.address
-    if context or "context" in event:
-        event["context"] = context
+    if "direct" in context or arrival.is_browser:
+        context = dict(context)
+        is_direct = context.pop("direct", None) is True
+        if arrival.address and (is_direct or arrival.is_browser):
+            context["ip"] = context.get("ip") or arrival.address
+        if context or "context" in event:
+            event["context"] = context
 
 
 def _set_times(event: dict[str, Any], arrival: Arrival, notes: list[str]) -> None:
@@ -205,29 +260,30 @@ def _set_times(event: dict[str, Any], arrival: Arrival, notes: list[str]) -> Non
     passed between them is true, so it happened at R - (S - O). An event with both an
     originalTimestamp and a timestamp was corrected before.
     """
-    received_at, said = arrival.received_at, {}
-    times = {
-        name: event.get(name) for name in ("timestamp", "originalTimestamp", "sentAt")
-    }
-    times["envelope"] = arrival.envelope.get("sentAt")
-    for name, value in times.items():
-        said[name] = parse(value)
-        if said[name] is None and not is_absent(value):
-            notes.append("invalid_timestamp")
-    given, original = said["timestamp"], said["originalTimestamp"]
-    was_corrected = original is not None and given is not None
-    original = _first(original, given, received_at)
-    sent = _first(said["sentAt"], said["envelope"], received_at)
-    corrected = received_at - (sent - original)
-    happened = _first(given if was_corrected else None, corrected)
+    given = _instant(event, "timestamp", notes)
+    original = _instant(event, "originalTimestamp", notes)
+    sent = _instant(event, "sentAt", notes)
+    if original is not None and given is not None:
+        happened = given
+    else:
+        if original is None:
+            original = arrival.received_at if given is None else given
+        passed = (arrival.sent_at if sent is None else sent) - original
+        happened = arrival.received_at - passed
     event["originalTimestamp"] = format_iso(original)
     try:
         event["timestamp"] = format_iso(happened)
     except OverflowError:  # the correction left the calendar
-        event["timestamp"] = format_iso(received_at)
-    event["sentAt"] = format_iso(sent)
-    event["receivedAt"] = format_iso(received_at)
+        event["timestamp"] = arrival.received
+    event["sentAt"] = arrival.sent if sent is None else format_iso(sent)
+    event["receivedAt"] = arrival.received
 
 
-def _first(*values: int | None) -> int:
-    return next(value for value in values if value is not None)
+def _instant(event: dict[str, Any], name: str, notes: list[str]) -> int | None:
+    value = event.get(name)
+    if value is None:
+        return None
+    instant = parse(value)
+    if instant is None and not is_absent(value):
+        notes.append("invalid_timestamp")
+    return instant

@@ -62,6 +62,13 @@ def test_accepting_does_not_change_what_it_was_given():
     assert json.dumps([raw, envelope]) == before
 
 
+def test_accepting_does_not_change_the_context_it_was_given():
+    raw = {**TRACK, "context": {"direct": True}}
+    accepted = accept(raw, address="10.0.0.1", is_browser=True)
+    assert codec.loads(accepted.body)["context"] == {"ip": "10.0.0.1"}
+    assert raw["context"] == {"direct": True}
+
+
 @pytest.mark.parametrize("raw", [None, 1, "text", [], [TRACK], True])
 def test_an_event_must_be_an_object(raw):
     assert refusal(raw) == ("invalid_event", "an event must be a JSON object")
@@ -362,6 +369,25 @@ def test_a_batch_does_not_hide_that_an_event_has_a_context_that_is_no_object():
 def test_nothing_else_of_a_batch_is_inherited():
     envelope = {"writeKey": "k", "batch": [], "userId": "x", "type": "page"}
     assert body(envelope=envelope) == body()
+
+
+def test_events_of_a_batch_share_what_it_says_and_nothing_of_each_other():
+    envelope = {"context": {"a": 1}, "integrations": 5, "sentAt": SENT}
+    arrival = events.Arrival(RECEIVED_MS, None, envelope, "10.0.0.1", is_browser=True)
+    more = {"context": {"a": 2, "b": 3}, "sentAt": "soon", "integrations": {"All": 1}}
+    own, bare, again = (
+        events.accept({**TRACK, "timestamp": HAPPENED, **raw}, "web", arrival, str)
+        for raw in (more | {"messageId": "1"}, {"messageId": "2"}, {"messageId": "2"})
+    )
+    assert bare == again
+    assert len(own.notes) == 3
+    assert own.notes[1:] == ("all_not_boolean", "invalid_timestamp")
+    assert bare.notes == ("integrations_not_object",)
+    own, bare = codec.loads(own.body), codec.loads(bare.body)
+    assert own["context"] == {"a": 2, "b": 3, "ip": "10.0.0.1"}
+    assert bare["context"] == {"a": 1, "ip": "10.0.0.1"}
+    for kept in (own, bare):
+        assert (kept["timestamp"], kept["sentAt"]) == (CORRECTED, SENT)
 
 
 # What is wrong and can be left out.
