@@ -83,7 +83,8 @@ def to_text(data: bytes | str) -> str:
     byte order mark is left out.
     """
     text = data if isinstance(data, str) else data.decode("utf-8", "replace")
-    if ESCAPED_SURROGATE.search(text):
+    # Most text has no backslash, which shows much sooner.
+    if "\\" in text and ESCAPED_SURROGATE.search(text):
         text = SURROGATES.sub(_repaired, text)
     return text.removeprefix("\ufeff")
 
@@ -121,6 +122,8 @@ def dumps(value: Any, *, indent: int = 0) -> bytes:
 
 def after_blanks(text: str, start: int) -> int:
     """Where the next character is that is no blank."""
+    if text[start : start + 1] > " ":  # greater than any blank
+        return start
     blanks = BLANKS.match(text, start)
     return blanks.end() if blanks else start
 

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from router import codec
 from router.errors import Refused
@@ -20,11 +20,16 @@ TOO_DEEP = f"nested deeper than {MAX_NESTING} levels"
 # What a single event carries for its envelope; not counted in its size.
 ENVELOPE_MEMBERS = ("writeKey", "sentAt", "_metadata")
 
+BLANKS = codec.BLANKS.pattern
+COMMA = re.compile(f"{BLANKS},")
+
+# A name with nothing in it to decode, and its colon.
+PLAIN_NAME = re.compile(rf'{BLANKS}"([^"\\\x00-\x1f]*)"{BLANKS}:')
+
 BRACKETS = re.compile(rf"{codec.STRING}|([\[{{])|[\]}}]", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """A value in a body. size: in bytes, as it was received."""
 
     value: Any
@@ -96,12 +101,16 @@ class _Reader:
             return
         while True:
             yield
-            if self._stands_at(closing):
-                self.at += 1
-                return
-            self._take(",", f"expected , or {closing}")
+            comma = COMMA.match(self.text, self.at)
+            if not comma:
+                break
+            self.at = comma.end()
+        self._take(closing, f"expected , or {closing}")
 
     def _name(self) -> str:
+        if plain := PLAIN_NAME.match(self.text, self.at):
+            self.at = plain.end()
+            return plain[1]
         if not self._stands_at('"'):
             raise self._error("expected a name in double quotes")
         name, self.at = codec.read_value(self.text, self.at)
@@ -112,7 +121,8 @@ class _Reader:
         start = self._skip_blanks()
         try:
             value, self.at = codec.read_value(self.text, start)
-            opened = sum(self.text.count(one, start, self.at) for one in "[{")
+            count = self.text.count
+            opened = count("{", start, self.at) + count("[", start, self.at)
             is_too_deep = opened > deepest and self._measure(start)[1] > deepest
         except RecursionError:
             value, is_too_deep = None, True

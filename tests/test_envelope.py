@@ -132,3 +132,37 @@ def test_wide_is_not_deep():
         .items[0]
         .is_too_deep
     )
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n\t "])
+def test_a_single_event_is_weighed_with_the_blanks_between_its_own_members(blank):
+    kept = f'{blank}"event"{blank}:{blank}"e"{blank}'
+    aside = f'{blank}"sent\\u0041t"{blank}:{blank}5,{blank}"writeKey"{blank}:{blank}"k"'
+    found = read(f"{{{kept},{aside}{blank}}}", is_batch=False)
+    assert found.members == {"event": "e", "sentAt": 5, "writeKey": "k"}
+    assert found.items[0].size == len(f"{{{kept},,{blank}}}")
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ('{"a" "b"}', 5),
+        ('{"a\tb":1}', 3),
+        ('{"a\\x":1}', 3),
+        ("{a:1}", 1),
+        ('{"a":1,}', 7),
+        ('{"a":1 2}', 7),
+        ('{"a":1]', 6),
+        ('{"batch":[1 2]}', 12),
+        ('{"batch":[1, ]}', 13),
+        ('{"batch":[1}', 11),
+        ('{"a":\x0b1}', 5),
+        ('{"a":1\x0b}', 6),
+        ('{"a":1}\xa0', 7),
+        ('{"a', 1),
+        ('{"a":1,', 7),
+    ],
+)
+def test_what_is_no_json_is_refused_with_its_place(text, at):
+    with pytest.raises(Refused, match=rf"\(char {at}\)"):
+        read(text)
