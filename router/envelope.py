@@ -122,8 +122,12 @@ class _Reader:
         try:
             value, self.at = codec.read_value(self.text, start)
             count = self.text.count
-            opened = count("{", start, self.at) + count("[", start, self.at)
-            is_too_deep = opened > deepest and self._measure(start)[1] > deepest
+            # Most are too short to be so deep, or open too little.
+            is_too_deep = (
+                self.at - start > deepest
+                and count("{", start, self.at) + count("[", start, self.at) > deepest
+                and self._measure(start)[1] > deepest
+            )
         except RecursionError:
             value, is_too_deep = None, True
             self.at, _ = self._measure(start)
