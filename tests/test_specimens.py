@@ -140,6 +140,16 @@ class Test_other_outcomes(Conformance):
     plugin_dirs = [{directory!r}]
     settings = {{"url": "{{partner}}/hook", "token": "s3cr3t-token"}}
     outcomes = {{409: None, 423: None}}
+
+class Test_took_others(Conformance):
+    plugin = "good"
+    plugin_dirs = [{directory!r}]
+    settings = {{"url": "{{partner}}/hook", "token": "s3cr3t-token"}}
+    batch = {{"batch_events": 5}}
+    took_others = True
+
+    def partial_answer(self, index, payloads):
+        return 422, {{"bad": index}}
 """
 
 
@@ -152,6 +162,7 @@ class Test_other_outcomes(Conformance):
         ("no_plugin", "test_type[track]", "no plugin is named 'godo'; known plugins: "),
         ("other_outcomes", "test_status[409]", "came Rejected: answered 409"),
         ("other_outcomes", "test_status[423]", "expected nothing raised (taken)"),
+        ("took_others", "test_partial_answer[first]", "[1, 2, 3, 4] again"),
     ],
 )
 def test_what_an_author_got_wrong_is_told(

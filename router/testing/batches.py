@@ -212,28 +212,35 @@ class BatchRules(Kit):
                 return [self.yes()]
             payloads = [run.deliveries[number].payload for number in found]
             status, body = self.partial_answer(found.index(guilty), payloads)
-            if status < 300:
+            if status < 300 if self.took_others is None else self.took_others:
                 run.taken.append([number for number in found if number != guilty])
             return [self.said(status, body)]
 
         run, drained = self._run(tmp_path, script)
+        what = f"an answer that blames the {place} of a batch"
         right = [f"message-{guilty:04}"]
         dead = [letter.message_id for letter in drained.letters]
         if dead != right:
             fail(
-                f"an answer that blames the {place} of a batch",
-                f"a dead letter for {right[0]} alone", f"for {dead or 'none'}",
+                what, f"a dead letter for {right[0]} alone", f"for {dead or 'none'}",
                 "raise Rejected with the `index` that the partner names, counted from "
-                "0 in `payloads`",
+                "0 in `payloads`; or Partial, where the partner took the others",
             )  # fmt: skip
-        twice = [n for n, times in _times(run.taken).items() if times > 1]
-        if twice:
+        times = _times(run.taken)
+        if twice := [number for number in times if times[number] > 1]:
             fail(
-                f"an answer that blames the {place} of a batch",
-                "each of the others once", f"{twice} again",
+                what, "each of the others once", f"{twice} again",
                 "send the payloads of a call in one request; and where the partner "
                 "took the others of it, raise Partial, as Rejected says that nothing "
-                "was taken",
+                "was taken; if it took none, say `took_others = False`",
+            )  # fmt: skip
+        if lost := set(range(len(run.events))) - times.keys() - {guilty}:
+            fail(
+                what, "that the others are at the partner",
+                f"that it has not taken {sorted(lost)}, which count as delivered",
+                "send all of `payloads`, and raise Rejected with the `index`: Partial "
+                "says that the others were taken; if this answer means so, say "
+                "`took_others = True`",
             )  # fmt: skip
 
 

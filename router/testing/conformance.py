@@ -30,6 +30,8 @@ class Conformance(MappingRules, AnswerRules, BatchRules, ConductRules):
     network: False for a plugin that talks to no partner, as `jsonl`.
     partial_answer(index, payloads): what the partner says to a batch of which that
         payload is bad.
+    took_others: whether it took the other payloads with that answer; by default, if the
+        status is 2xx.
 
     Each failure says what was expected, what came, and how to mend it.
     """

@@ -41,12 +41,13 @@ class Kit:
     events: ClassVar[Sequence[Event]] = ()
     outcomes: ClassVar[Mapping[int, Expected]] = {}
     taken: ClassVar[Answer] = (200, {})
+    took_others: ClassVar[bool | None] = None
     network: ClassVar[bool] = True
 
     def partial_answer(self, index: int, payloads: Sequence[Any]) -> Answer:
         """The partner's answer to a request with these payloads, when that one is bad.
 
-        A status of 2xx means that it took the others.
+        `took_others` says whether it took the others.
         """
         raise NotImplementedError
 
