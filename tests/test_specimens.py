@@ -28,6 +28,10 @@ class Test_{name}(Conformance):
 
     def partial_answer(self, index, payloads):
         return 422, {{"bad": index}}
+
+    def other_answer(self, request):
+        if request.line == "POST /hook/token HTTP/1.1":
+            return 200, {{"access_token": "t0k3n-of-an-hour"}}
 """
 
 # By specimen, what each of the kit's tests said: nothing where it passed.

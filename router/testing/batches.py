@@ -25,7 +25,8 @@ SLACK = 16
 
 ONE_REQUEST = (
     "send all payloads of a call in one request, or none: what was taken before "
-    "another fails would be sent again"
+    "another fails would be sent again; tell in `other_answer` of requests that "
+    "deliver nothing, as for a token"
 )
 
 

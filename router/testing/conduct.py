@@ -73,7 +73,8 @@ class ConductRules(Kit):
                         "return when the partner has said yes, else raise an outcome; "
                         "refuse in the mapping, with a reason, what cannot be sent; "
                         "say in `taken` what this partner answers, if that is not "
-                        "200 with {}",
+                        "200 with {}, and in `other_answer` what it says to requests "
+                        "that deliver nothing, as for a token",
                     )  # fmt: skip
 
     def test_payloads_are_not_changed(self, tmp_path: Path) -> None:
@@ -205,7 +206,7 @@ def _secrets(destination: Destination) -> Iterator[str]:
 
 def _sent_secrets(partner: Partner) -> Iterator[str]:
     """What a request gave as credentials, in the form in which it was sent."""
-    for request in partner.requests:
+    for request in [*partner.requests, *partner.asides]:
         given = request.headers.get("authorization", "").split()
         yield from (one for one in given if len(one) >= SHORTEST_SECRET)
 

@@ -32,6 +32,9 @@ class Conformance(MappingRules, AnswerRules, BatchRules, ConductRules):
         payload is bad.
     took_others: whether it took the other payloads with that answer; by default, if the
         status is 2xx.
+    other_answer(request): what the partner says to a request that delivers nothing, as
+        one for a token; None to one that delivers. It has a `line`, as "POST /token
+        HTTP/1.1", `headers` with names in lower case, and `content`, in bytes.
 
     Each failure says what was expected, what came, and how to mend it.
     """

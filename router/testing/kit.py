@@ -12,7 +12,7 @@ from router import cases, codec
 from router.destination import Delivery, Destination
 from router.errors import Outcome, PluginError
 from router.testing.examples import Event, examples, numbered
-from router.testing.scripted import Script, answer, scripted
+from router.testing.scripted import Request, Script, answer, scripted
 from router.testing.trial import Trial, fail, load, prepared
 
 Expected = type[Outcome] | None
@@ -51,6 +51,11 @@ class Kit:
         """
         raise NotImplementedError
 
+    def other_answer(self, request: Request) -> Answer | None:
+        """The partner's answer to a request that delivers nothing, as one for a token;
+        None to one that delivers."""
+        return None
+
     def __init_subclass__(cls) -> None:
         """Leaves out the tests that do not apply: to skip them would say that
         something is missing."""
@@ -81,9 +86,13 @@ class Kit:
                 "give the partner's address so, or say `network = False` of a plugin "
                 "that talks to nobody",
             )  # fmt: skip
-        with scripted(*scripts or (self.yes(),)) as partner:
+        with scripted(*scripts or (self.yes(),), aside=self._aside) as partner:
             given = (self.plugin, self.plugin_dirs, self.settings)
             yield Trial(*given, partner, partner.url, directory)
+
+    def _aside(self, request: Request) -> bytes | None:
+        other = self.other_answer(request)
+        return None if other is None else self.said(*other)
 
     def yes(self) -> bytes:
         """What the partner says when it takes a request."""

@@ -150,7 +150,7 @@ class MappingRules(Kit):
             self._mapped(destination)
             with io_of_this_thread() as seen:
                 self._mapped(destination)
-            if trial.partner.requests or seen:
+            if trial.partner.requests or trial.partner.asides or seen:
                 fail(
                     "mapping", "neither file nor network",
                     ", ".join(dict.fromkeys(seen)) or "a request to the partner",

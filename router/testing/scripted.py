@@ -40,13 +40,16 @@ class Partner:
     """Plays a script for each request; the last script stands for all that follow.
 
     A script may be a function that makes the steps from the request. reads: false for a
-    partner that takes connections and never reads from them.
+    partner that takes connections and never reads from them. aside: what it says to a
+    request that no script is for, or None; these are kept in `asides`.
     """
 
     scripts: tuple[Any, ...]
     reads: bool = True
     tls: ssl.SSLContext | None = None
+    aside: Callable[[Request], bytes | None] = lambda request: None
     requests: list[Request] = field(default_factory=list)
+    asides: list[Request] = field(default_factory=list)
     connections: int = 0
 
     def __post_init__(self) -> None:
@@ -115,6 +118,10 @@ class Partner:
         reader = connection.makefile("rb")
         with reader:
             while (request := _read(reader)) is not None:
+                if (said := self.aside(request)) is not None:
+                    self.asides.append(request)
+                    connection.sendall(said)
+                    continue
                 with self._lock:
                     number = min(len(self.requests), len(self.scripts) - 1)
                     self.requests.append(request)
