@@ -5,7 +5,7 @@ other has. Where one of these stands in a request, there the payload is.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from router import codec
@@ -22,15 +22,8 @@ class Marks:
 
     def __init__(self, deliveries: Sequence[Delivery]) -> None:
         payloads = [delivery.payload for delivery in deliveries]
-        texts = [codec.dumps(payload).decode() for payload in payloads]
-        self._marks = [
-            {
-                leaf
-                for leaf in leaves(payload)
-                if sum(leaf in text for text in texts) == 1
-            }
-            for payload in payloads
-        ]
+        self._texts = [codec.dumps(payload).decode() for payload in payloads]
+        self._marks = [self._marks_of(payload) for payload in payloads]
         if not all(self._marks):
             fail(
                 "the payloads of different users' events", "different ones",
@@ -38,6 +31,16 @@ class Marks:
                 "let a payload hold what the event is known by: userId or anonymousId, "
                 "and best messageId, by which a partner sees what it had before",
             )  # fmt: skip
+
+    def _marks_of(self, payload: Any) -> set[str]:
+        """What stands in this payload only."""
+        whole = list(leaves(payload))
+        # Where no value is plain, as in a row of a table or in XML, words of it are.
+        words = [word for value in whole for word in PLAIN.findall(value)]
+        return self._alone(filter(PLAIN.fullmatch, whole)) or self._alone(words)
+
+    def _alone(self, found: Iterable[str]) -> set[str]:
+        return {one for one in found if sum(one in text for text in self._texts) == 1}
 
     def within(self, request: Request) -> list[int]:
         """The positions of the payloads that a request holds, in its order."""
@@ -51,12 +54,12 @@ class Marks:
 
 
 def leaves(value: Any) -> Iterator[str]:
-    """The texts and numbers in a payload that are written the same everywhere."""
+    """The values in a payload, as text."""
     if isinstance(value, Mapping):
         for item in value.values():
             yield from leaves(item)
     elif isinstance(value, list | tuple):
         for item in value:
             yield from leaves(item)
-    elif PLAIN.fullmatch(str(value)):
+    else:
         yield str(value)
