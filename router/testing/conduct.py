@@ -173,6 +173,11 @@ class ConductRules(Kit):
                 for more in ({}, self.batch) if self.batch else ({},):
                     destination = trial.destination(**more)
                     apps.append(destination.sandbox())
+                    if not callable(apps[-1]):
+                        fail(
+                            "the hook `sandbox`", "a WSGI app", repr(apps[-1]),
+                            "return the app; without one leave the hook out",
+                        )  # fmt: skip
                     self._are_taken(destination)
 
     def _are_taken(self, destination: Destination) -> None:
