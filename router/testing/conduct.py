@@ -228,5 +228,7 @@ def _told(
 
 
 def _lines(caplog: pytest.LogCaptureFixture) -> Iterator[tuple[str, str]]:
+    """As they are written, with the traceback of an exception."""
+    written = logging.Formatter()
     for one in caplog.records:
-        yield f"a log line of {one.name}", one.getMessage()
+        yield f"a log line of {one.name}", written.format(one)
