@@ -95,7 +95,9 @@ TRACKED: Mapping[str, Event] = {
 }
 
 # Values as they come where another kind is meant.
-ODD: tuple[Any, ...] = (None, "", " ", "é", 0, -1.5, True, [], [None], ["x"], {})
+ODD: tuple[Any, ...] = (
+    None, "", " ", "é", 0, -1.5, True, [], [None], ["x"], [{}], {}
+)  # fmt: skip
 
 CALLS: tuple[Event, ...] = (
     {"type": "identify", "traits": TRAITS},

@@ -6,10 +6,11 @@ from router import hookimpl
 
 __all__ = ["deliver", "identify", "settings"]
 
-FAILS = {"test_odd_events": "declare in `requirements` what the mapping relies on"}
+FAILS = {"test_odd_events": "with {'properties.price': None}: expected a payload"}
 
 
 @hookimpl
 def track(event):
     price = event["properties"].get("price", 0)
-    return {"id": event["messageId"], "who": event["userId"], "cents": 100 * price + 0}
+    who = event.get("userId")
+    return {"id": event["messageId"], "who": who, "cents": 100 * price + 0}
