@@ -134,6 +134,11 @@ class Test_no_batch(Conformance):
     settings = {{"url": "{{partner}}/hook", "token": "s3cr3t-token"}}
     batch = {{"batch_bytes": 5000}}
 
+class Test_untried_batch(Conformance):
+    plugin = "good"
+    plugin_dirs = [{directory!r}]
+    settings = {{"url": "{{partner}}/hook", "token": "s3cr3t-token", "batch_events": 9}}
+
 class Test_no_plugin(Conformance):
     plugin = "godo"
     plugin_dirs = [{directory!r}]
@@ -163,6 +168,7 @@ class Test_took_others(Conformance):
         ("no_partner", "test_reset", "give the partner's address so"),
         ("bad_settings", "test_reset", "uri: unknown key; known keys: "),
         ("no_batch", "test_batch_events", 'say `batch = {"batch_events": 5}`'),
+        ("untried_batch", "test_events_arrive_whole", "none, and batch_events = 9"),
         ("no_plugin", "test_type[track]", "no plugin is named 'godo'; known plugins: "),
         ("other_outcomes", "test_status[409]", "came Rejected: answered 409"),
         ("other_outcomes", "test_status[423]", "expected nothing raised (taken)"),

@@ -79,7 +79,14 @@ class BatchRules(Kit):
         """What deliver takes without an error is at the partner, every event of it."""
         with self.trial(tmp_path) as trial:
             destination = trial.destination(**self.batch)
-            run = Run(self, destination, min(destination.settings.batch_events, 20))
+            limit = destination.settings.batch_events
+            if limit > 1 and not self.batch:
+                fail(
+                    "`batch`", "settings to try batches with",
+                    f"none, and batch_events = {limit}",
+                    'say `batch = {"batch_events": 5}` in the test class',
+                )  # fmt: skip
+            run = Run(self, destination, min(limit, 20))
             outcome = attempt(destination, run.deliveries)
             if outcome is not None:
                 fail(

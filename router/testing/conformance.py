@@ -22,7 +22,8 @@ class Conformance(MappingRules, AnswerRules, BatchRules, ConductRules):
     plugin_dirs: folders to look for it, beside the usual places.
     settings: its keys, as in conf.d. "{partner}" stands for the partner's address.
     batch: more of them, for a plugin that sends several events in one request: with
-        `batch_events`, best a small number.
+        `batch_events`, best a small number. Without it no rule of batches is tried, so
+        it must be there where `batch_events` is more than 1.
     events: events that it sends, as clients write them, beside the kit's own.
     outcomes: status -> outcome, where this partner means something else by it than
         HTTP does; None for taken: `{409: None, 423: Retry}`.
