@@ -1,5 +1,7 @@
 """Every plugin of ours keeps the rules of `router.testing`."""
 
+from time import time
+
 from router import Misconfigured, Rejected, Retry
 from router.testing import Conformance
 
@@ -45,6 +47,8 @@ class TestBraze(Conformance):
         error = {"type": "x", "input_array": "events", "index": index}
         return 201, {"message": "success", "errors": [error]}
 
+    def retry_answer(self, seconds):
+        return 429, {}, {"X-RateLimit-Reset": str(round(time()) + seconds)}
 
 class TestBrazePages(TestBraze):
     settings = TestBraze.settings | {"pages": True}

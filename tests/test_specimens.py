@@ -29,6 +29,10 @@ class Test_{name}(Conformance):
     def partial_answer(self, index, payloads):
         return 422, {{"bad": index}}
 
+    def retry_answer(self, seconds):
+        headers = {{"Retry-After": str(seconds), "X-Wait-Ms": str(1000 * seconds)}}
+        return 429, {{}}, headers
+
     def other_answer(self, request):
         if request.line == "POST /hook/token HTTP/1.1":
             return 200, {{"access_token": "t0k3n-of-an-hour"}}

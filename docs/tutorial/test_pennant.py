@@ -9,5 +9,8 @@ class TestPennant(Conformance):
     batch = {"batch_events": 5}
     taken = (202, {})
 
+    def retry_answer(self, seconds):
+        return 429, {}, {"X-Retry-In-Ms": str(1000 * seconds)}
+
     def partial_answer(self, index, payloads):
         return 207, {"failed": [{"id": payloads[index]["id"], "error": "no"}]}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.testing.answers import AnswerRules, statuses
+from router.testing.answers import AnswerRules, forms, statuses
 from router.testing.batches import BatchRules
 from router.testing.conduct import ConductRules
 from router.testing.kit import cases_of
@@ -33,6 +33,9 @@ class Conformance(MappingRules, AnswerRules, BatchRules, ConductRules):
         payload is bad.
     took_others: whether it took the other payloads with that answer; by default, if the
         status is 2xx.
+    retry_answer(seconds): what the partner says when it asks to be left alone for so
+        long, if not by Retry-After; a third member are headers:
+        `return 429, {}, {"X-Wait-Ms": str(1000 * seconds)}`.
     other_answer(request): what the partner says to a request that delivers nothing, as
         one for a token; None to one that delivers. It has a `line`, as "POST /token
         HTTP/1.1", `headers` with names in lower case, and `content`, in bytes.
@@ -44,5 +47,7 @@ class Conformance(MappingRules, AnswerRules, BatchRules, ConductRules):
     def pytest_generate_tests(cls, metafunc: pytest.Metafunc) -> None:
         if metafunc.function.__name__ == "test_status":
             metafunc.parametrize("status", statuses(cls))
+        elif metafunc.function.__name__ == "test_retry_after":
+            metafunc.parametrize("form", forms(cls))
         elif metafunc.function.__name__ == "test_case":
             metafunc.parametrize("case", cases_of(cls), ids=lambda case: case.stem)

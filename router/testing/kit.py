@@ -17,6 +17,7 @@ from router.testing.trial import Trial, fail, load, prepared
 
 Expected = type[Outcome] | None
 Answer = tuple[int, Any]
+Headed = tuple[int, Any, Mapping[str, str]]
 
 Test = TypeVar("Test", bound=Callable[..., None])
 
@@ -50,6 +51,10 @@ class Kit:
         `took_others` says whether it took the others.
         """
         raise NotImplementedError
+
+    def retry_answer(self, seconds: int) -> Answer | Headed:
+        """The partner's answer when it asks to be left alone for so long."""
+        return 429, {"message": "slowly"}, {"Retry-After": str(seconds)}
 
     def other_answer(self, request: Request) -> Answer | None:
         """The partner's answer to a request that delivers nothing, as one for a token;
