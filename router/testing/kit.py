@@ -44,6 +44,7 @@ class Kit:
     taken: ClassVar[Answer] = (200, {})
     took_others: ClassVar[bool | None] = None
     network: ClassVar[bool] = True
+    _found: ClassVar[str]
 
     def partial_answer(self, index: int, payloads: Sequence[Any]) -> Answer:
         """The partner's answer to a request with these payloads, when that one is bad.
@@ -73,6 +74,30 @@ class Kit:
         for name, test in tests.items():
             if when := getattr(test, "applies", None):
                 setattr(cls, name, test if when(cls) else None)
+
+    @pytest.fixture(autouse=True)
+    def _is_usable(self, request: pytest.FixtureRequest) -> None:
+        # Of a plugin that cannot be used all tests would fail alike; so one does.
+        if request.function.__name__ != "test_plugin_is_usable" and self._trouble():
+            pytest.skip("test_plugin_is_usable says why")
+
+    def test_plugin_is_usable(self) -> None:
+        """The plugin is found, loads, and takes its settings; if not, no other test
+        is run."""
+        if trouble := self._trouble():
+            pytest.fail(trouble, pytrace=False)
+
+    def _trouble(self) -> str:
+        """Why no rule could be tried, or nothing; looked for once."""
+        kit = type(self)
+        if "_found" not in vars(kit):
+            kit._found = ""
+            try:
+                with self.trial(Path()) as trial:
+                    trial.destination()
+            except pytest.fail.Exception as failure:
+                kit._found = str(failure.msg)
+        return kit._found
 
     @pytest.fixture(autouse=True)
     def _no_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,8 +177,7 @@ def tells_partly(kit: type[Kit]) -> bool:
 
 def has_sandbox(kit: type[Kit]) -> bool:
     hooks = loaded(kit)
-    # One that does not load has every test, each of which says why.
-    return hooks is None or bool(hooks.hook.sandbox.get_hookimpls())
+    return hooks is not None and bool(hooks.hook.sandbox.get_hookimpls())
 
 
 def has_cases(kit: type[Kit]) -> bool:

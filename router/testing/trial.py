@@ -83,6 +83,13 @@ class Trial:
             known = plugins.find([Path(one) for one in self.plugin_dirs])
         except PluginError as error:
             pytest.fail(str(error), pytrace=False)
+        if self.plugin not in known:
+            fail(
+                f"plugin {self.plugin!r}", "one that is there",
+                f"none of that name among {', '.join(sorted(known))}",
+                "put it into plugins/ of the directory where pytest runs, say in "
+                "`plugin_dirs` where it is, or install its package",
+            )  # fmt: skip
         made = config.destination(self.plugin, table, self.directory / "data", known)
         if made is None:
             fail(
