@@ -180,6 +180,7 @@ class Test_took_others(Conformance):
         ("untried_batch", "test_events_arrive_whole", "none, and batch_events = 9"),
         ("no_plugin", "test_plugin_is_usable", "say in `plugin_dirs` where it is"),
         ("other_outcomes", "test_status[409]", "came Rejected: answered 409"),
+        ("other_outcomes", "test_status[409]", "read it as `outcomes` says; or"),
         ("other_outcomes", "test_status[423]", "expected nothing raised (taken)"),
         ("took_others", "test_partial_answer[first]", "[1, 2, 3, 4] again"),
     ],

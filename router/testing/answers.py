@@ -99,9 +99,10 @@ class AnswerRules(Kit):
         outcome = self._outcome(tmp_path, self.said(status, body))
         right, why = expected_of(self, status)
         came = None if outcome is None else type(outcome).__name__
-        mend = (
-            f"{VERDICT}; or, if this partner means something else by it, say in the "
-            f"test class: outcomes = {{{status}: {came}}}"
+        mend = VERDICT if status not in self.outcomes else "read it as `outcomes` says"
+        mend += (
+            "; or, if this partner means something else by it, say in the test class: "
+            f"outcomes = {{{status}: {came}}}"
         )
         if not isinstance(outcome, Outcome | None):
             mend = "read an answer so that one of another shape is no bug"

@@ -92,7 +92,8 @@ class BatchRules(Kit):
                 fail(
                     f"a batch of {len(run.events)}", "that it is taken", words(outcome),
                     "return when the partner has said yes; say in `taken` what it "
-                    "answers, if that is not 200 with {}",
+                    "answers, if that is not 200 with {}, and in `other_answer` what "
+                    "it says to requests that deliver nothing, as for a token",
                 )  # fmt: skip
             sent = {n for one in trial.partner.requests for n in run.marks.within(one)}
             if missing := set(range(len(run.events))) - sent:
@@ -174,11 +175,13 @@ class BatchRules(Kit):
             len(found): size - sum(run.deliveries[n].size for n in found) - len(found)
             for found, size in bodies
         }
-        if max(beyond) != 2 or beyond[2] > beyond[1] + SLACK:
+        most_events = max(beyond, default=0)
+        if most_events != 2 or beyond[2] > beyond.get(1, beyond[2]) + SLACK:
+            came = [f"{size} bytes beyond {n} payloads" for n, size in beyond.items()]
             fail(
                 f"batches with batch_bytes = {most}",
                 "two payloads in a body, and as many bytes around them as around one",
-                ", ".join(f"{n}: {size} bytes more" for n, size in beyond.items()),
+                ", ".join(came) or "no request",
                 "shape a payload in the mapping to its last byte, so that its size "
                 "counts, and write bodies with client.post_json or router.codec.dumps, "
                 "which is how the router measures",
@@ -200,7 +203,8 @@ class BatchRules(Kit):
         if sorted(came) != list(range(len(run.events))):
             fail(
                 "a batch that is answered with 413", "each event once",
-                f"{came}", "raise TooLarge, and leave halving to the router",
+                f"{came}", "send all of `payloads` in one request, raise TooLarge, and "
+                "leave halving to the router",
             )  # fmt: skip
 
     @applies(tells_partly)

@@ -21,8 +21,9 @@ from router.testing.trial import fail, prepared
 IO = ("open", "socket.", "subprocess.", "os.system", "sqlite3.", "urllib.", "shutil.")
 
 CHANGED = (
-    "build a new object instead: `{**event, ...}`; the event is other destinations' "
-    "too, and the log's"
+    "build a new object instead, and new ones of what is in it, as "
+    """`{**event, "properties": {**event["properties"], ...}}`; the event is other """
+    "destinations' too, and the log's"
 )
 
 _watched = threading.local()
@@ -53,6 +54,19 @@ def shown(event: Event) -> str:
     """Which event it is, in a message."""
     name = f" {event['event']!r}" if event.get("event") else ""
     return f"{event['type']}{name}"
+
+
+def careful(event: Event) -> str:
+    """What a mapping does about what may be missing or odd."""
+    if event["type"] == "track":
+        return (
+            "declare in `requirements` what the mapping relies on (number, identifier, "
+            "each, ...), and read the rest with .get"
+        )
+    return (
+        "read with .get what may be missing, and look at its kind (`requirements` are "
+        "for track calls)"
+    )
 
 
 def is_no_json(made: Delivery) -> bool:
@@ -87,8 +101,7 @@ class MappingRules(Kit):
                 what, "a payload, or None for an event that is not sent",
                 f"a bug: {last_line(made)}",
                 "return None for what the plugin does not take; raise "
-                'Rejected("why") for what it cannot; declare in `requirements` what '
-                "the mapping relies on",
+                f'Rejected("why") for what it cannot; {careful(event)}',
             )  # fmt: skip
         if made.state in (SKIPPED, DEAD) and not made.reason.strip():
             fail(
@@ -196,9 +209,7 @@ class MappingRules(Kit):
                             f"mapping {shown(one)} with {_difference(event, one)}",
                             "a payload, None, or a dead letter with a reason",
                             f"a bug: {last_line(made)}",
-                            "declare in `requirements` what the mapping relies on "
-                            "(number, identifier, each, ...), read the rest with .get, "
-                            'or raise Rejected("why")',
+                            f'{careful(event)}; or raise Rejected("why")',
                         )  # fmt: skip
 
     def test_requirements_report_every_problem(self, tmp_path: Path) -> None:
