@@ -3,9 +3,15 @@
 import re
 import subprocess
 import sys
+from types import NoneType
 
 import pytest
 from conftest import ROOT
+
+from router import Partial, Rejected, Retry, codec
+from router.testing.examples import numbered
+from router.testing.scripted import answer, scripted
+from router.testing.trial import Trial, attempt, prepared
 
 TUTORIAL = (ROOT / "docs" / "writing-a-plugin.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", TUTORIAL, re.DOTALL)
@@ -36,6 +42,41 @@ def test_its_end_passes_its_tests(router):
         (router.directory / place / name).write_text((end / name).read_text())
     assert len((end / "pennant.py").read_text().splitlines()) < 60
     judge(router)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "outcome"),
+    [
+        (422, {"bad": [{"position": 1, "why": "no"}]}, Partial),
+        (422, {"bad": [{"position": 2, "why": "no"}]}, Rejected),
+        (422, {"bad": [{"position": -1, "why": "no"}]}, Rejected),
+        (422, {"bad": [{"position": "1", "why": "no"}]}, Rejected),
+        (422, {"bad": [{"position": [1], "why": "no"}]}, Rejected),
+        (422, {"bad": [{"why": "no"}]}, Rejected),
+        (422, {"bad": [{"position": 1}]}, Rejected),
+        (422, {"bad": [{"position": 1, "why": ["no"]}]}, Partial),
+        (422, {"bad": "all"}, Rejected),
+        (422, {"bad": 7}, Rejected),
+        (422, {"bad": []}, Rejected),
+        (422, ["bad"], Rejected),
+        (429, {"wait": 1.5}, Retry),
+        (429, {"wait": "soon"}, Retry),
+        (200, {"bad": "none"}, NoneType),
+    ],
+)
+def test_its_plugin_believes_no_answer(made, status, said, outcome):
+    body = codec.dumps(said)
+    with scripted(answer(f"{status} Said", body=body)) as partner:
+        settings = {"endpoint": "{partner}", "key": "a-key-for-tests"}
+        settings["batch_events"] = 2
+        plugins = made.directory / "plugins"
+        trial = Trial(
+            "tally", [plugins], settings, partner, partner.url, made.directory
+        )
+        destination = trial.destination()
+        events = [numbered({"type": "track", "event": "Seen"}, n) for n in range(2)]
+        deliveries = [prepared(destination, event) for event in events]
+        assert type(attempt(destination, deliveries)) is outcome
 
 
 def judge(router):
