@@ -2,6 +2,7 @@
 it is told says how to mend it."""
 
 import os
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -13,6 +14,9 @@ from xml.etree import ElementTree
 
 import pytest
 from conftest import ROOT
+
+from router.testing import Conformance
+from router.testing.kit import Kit
 
 SPECIMENS = ROOT / "tests" / "specimens"
 NAMES = sorted(file.stem for file in SPECIMENS.glob("*.py"))
@@ -197,6 +201,16 @@ def test_rules_that_do_not_apply_are_left_out(said: Said, misused: Said) -> None
     )
     assert "test_sandbox" not in said["clock"]
     assert "test_case[signed-up]" not in said["clock"]
+
+
+def test_the_docs_tell_all_that_an_author_can_say() -> None:
+    names = {name for name in Kit.__annotations__ if not name.startswith("_")}
+    names |= {name for name in vars(Kit) if name.endswith("_answer")}
+    assert len(names) == 12
+    hooks = (ROOT / "docs" / "hooks.md").read_text()
+    for text in (hooks.partition("## Testing")[2], str(Conformance.__doc__)):
+        missing = [name for name in names if not re.search(rf"\b{name}\b", text)]
+        assert missing == []
 
 
 def test_without_pytest_the_kit_says_what_to_install(tmp_path: Path) -> None:
