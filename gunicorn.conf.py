@@ -2,6 +2,7 @@
 own defaults (one sync worker)."""
 
 import functools
+import json
 import logging
 import os
 import socket
@@ -28,6 +29,9 @@ limit_request_line = 8190
 # than this. (`[ingest] read_timeout` is for the whole of a body.)
 STALLED_SECONDS = 15
 
+# While conf.d is checked on HUP, nobody looks after the workers.
+CHECK_SECONDS = 60
+
 
 def when_ready(server):
     timeout = struct.pack("ll", STALLED_SECONDS, 0)
@@ -45,10 +49,23 @@ def is_no_stall(record: logging.LogRecord) -> bool:
 def reload_if_sound(server, reload):
     """On HUP. gunicorn ends altogether when a new worker meets a mistake in conf.d, and
     has no hook that could keep the old ones."""
-    check = [sys.executable, "-m", "router", "check"]
-    done = subprocess.run(check, capture_output=True, text=True)
-    if done.returncode:
-        said = (done.stdout + done.stderr).strip()
+    if said := mistakes():
         server.log.error("HUP: goes on with what it has: %s", said)
     else:
         reload()
+
+
+def mistakes() -> str:
+    """What `router check` says, if a worker would not start."""
+    check = [sys.executable, "-m", "router", "check", "--json"]
+    how = {"capture_output": True, "text": True, "timeout": CHECK_SECONDS}
+    try:
+        done = subprocess.run(check, **how)
+    except subprocess.TimeoutExpired:
+        return f"`router check` has not ended within {CHECK_SECONDS} s"
+    try:
+        found = json.loads(done.stdout)
+    except ValueError:
+        return (done.stdout + done.stderr).strip()
+    # A plugin's bug is one of its destinations only.
+    return "" if found["starts"] else "\n  ".join(found["problems"])

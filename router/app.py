@@ -86,13 +86,16 @@ def at_log(config: Config) -> Surroundings:
 
 
 def settle(config: Config, shared: Surroundings) -> None:
-    """Makes the log where there is none, with a place for each new destination.
+    """Makes the log where there is none, with a place for each new destination, and
+    tells of the broken ones.
 
     Raises ConfigError, StorageUnavailable. What was opened is closed again, as the
     process may yet fork.
     """
+    for broken in config.broken.values():
+        logger.error("does not run, its events wait: %s", broken.problem)
     check_partitions(config, shared)
-    register(config.destinations.values(), shared)
+    register([*config.destinations.values(), *config.broken.values()], shared)
     shared.close()
 
 

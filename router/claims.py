@@ -5,6 +5,7 @@ The kernel drops the lock when the process dies, also by `kill -9`.
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -21,6 +22,18 @@ class Claim:
 def claim(data_dir: Path, destination: str, partition: int) -> Claim | None:
     """The claim on a lane, or None while another process (or thread) has it."""
     return take(data_dir, f"{destination}.{partition}")
+
+
+def is_claimed(data_dir: Path, destination: str) -> bool:
+    """Whether any process has a lane of the destination."""
+    for path in (data_dir / "claims").glob(f"{destination}.*"):
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            try:
+                # Who claims it at this instant does so at its next look.
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False
 
 
 def take(data_dir: Path, name: str) -> Claim | None:

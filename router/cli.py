@@ -23,6 +23,7 @@ from router.commands import (
     Found,
     existing_log,
     load_anyway,
+    load_sound,
     reports_on,
     show,
     words,
@@ -64,7 +65,7 @@ def show_explained(rows: Sequence[Mapping[str, Any]]) -> None:
 def show_status(found: Sequence[Mapping[str, Any]]) -> None:
     """The numbers as tables, and below them what is to be said of them."""
     for row in found:
-        if "problem" in row:
+        if row["destination"] is None and "problem" in row:
             click.echo(f"clients get 503: {row['problem']}")
     sources = [row for row in found if "codes" in row]
     columns = ("source", "accepted", "duplicate")
@@ -79,6 +80,8 @@ def show_status(found: Sequence[Mapping[str, Any]]) -> None:
     show([{name: _total(row[name]) for name in (*names, *more)} for row in rows])
     for row in rows:
         place = row["destination"]
+        if row["problem"]:
+            click.echo(f"{place}: cannot be loaded: {row['problem']}")
         for name in ("skipped", "dead", "expired"):
             if row[name]:
                 click.echo(f"{place}: {name}: {words(row[name])}")
@@ -108,10 +111,12 @@ def check() -> Found:
     try:
         found = config.load()
     except ConfigError as error:
-        return {"ok": False, "problems": error.problems}, True
+        return {"ok": False, "starts": False, "problems": error.problems}, True
+    bugs = [one.problem for one in found.broken.values()]
     if problems := disk_problems(found):
-        return {"ok": False, "problems": problems}, True
-    return {"ok": True, "problems": [], **reports.configured(found)}, False
+        return {"ok": False, "starts": False, "problems": [*problems, *bugs]}, True
+    answer = {"ok": not bugs, "starts": True, "problems": bugs}
+    return answer | reports.configured(found), bool(bugs)
 
 
 @reports_on("plugins")
@@ -171,7 +176,7 @@ def explain(
     A case is a file by which the plugin is tested, if it is in the plugin's folder
     `cases` (of a plugin that is a file NAME.py: NAME_cases).
     """
-    found = config.load()
+    found = load_sound()
     chosen = [d for n, d in found.destinations.items() if destination in (None, n)]
     if not chosen:
         names = ", ".join(found.destinations) or "none"
@@ -218,11 +223,11 @@ def send(file: Any, url: str | None, write_key: str | None) -> Found:
 @reports_on("status", show=show_status)
 def status() -> Found:
     """Show what came in, and how each destination is doing; exits with 1 when one is
-    held, or events are refused for want of room."""
+    held or broken, or events are refused for want of room."""
     found = load_anyway()
     shared = existing_log(found)
     rows = reports.statuses(found, shared)
-    is_wrong = any(row["state"] == "held" for row in rows)
+    is_wrong = any(row["problem"] or row["state"] == "held" for row in rows)
     sources = reports.sources(found, shared)
     if problem := reports.no_room(found, shared):
         sources.append({"destination": None, "source": None, "problem": problem})

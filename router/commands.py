@@ -83,6 +83,15 @@ def reports_on(
     return decorate
 
 
+def load_sound() -> Config:
+    """The configuration; says which destinations it is without, as they are broken.
+    Raises ConfigError."""
+    found = config.load()
+    for one in found.broken.values():
+        click.echo(f"{one.problem}\nGoing on without.", err=True)
+    return found
+
+
 def load_anyway() -> Config:
     """The configuration, as far as it can be used; says what is wrong with the rest."""
     found, problems = config.load_partly()

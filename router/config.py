@@ -1,13 +1,16 @@
 """conf.d, read and checked whole before anything starts.
 
 `load` either returns a Config or raises one ConfigError that lists every problem
-with file, table, key, value and what was expected.
+with file, table, key, value and what was expected. A plugin's own bug is no such
+problem: it costs its destinations, and no other.
 """
 
 import os
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +24,11 @@ from router.settings import BaseURL, DestinationSettings, Duration, Origin, Size
 from router.tables import TableSource, read_tables
 
 DEFAULT_DIRECTORY = "conf.d"
+
+# Seconds for all plugins to load, of which the first may take half. gunicorn's
+# `timeout` is no bound: it counts from a worker's first sign of life, which is later.
+LOADING = 20.0
+
 NAMED_TABLE = re.compile(r": \[(sources|destinations)\.\w")
 
 
@@ -82,16 +90,37 @@ class SourceSettings(Table):
         return key
 
 
-class DisabledSettings(DestinationSettings):
-    """`[destinations.NAME]` with `enabled = false`: its plugin is not asked, so only
-    what every plugin has is checked."""
+class CommonSettings(DestinationSettings):
+    """`[destinations.NAME]` whose plugin is not asked (`enabled = false`) or has no
+    answer (broken): only what every plugin has is checked."""
 
     model_config = ConfigDict(extra="ignore")
 
 
 @dataclass(frozen=True)
+class Broken:
+    """A destination that cannot run, as its plugin has a bug: its events wait.
+
+    problem: a line that says where and what, without what the plugin's own exception
+    says.
+    """
+
+    name: str
+    settings: DestinationSettings
+    problem: str
+
+    @property
+    def plugin(self) -> str:
+        """The plugin's name."""
+        return self.settings.plugin
+
+
+@dataclass(frozen=True)
 class Config:
-    """Everything in conf.d, checked; destinations by name, in the order of files."""
+    """Everything in conf.d, checked; destinations by name, in the order of files.
+
+    destinations: those that run; disabled, broken: those whose events wait.
+    """
 
     directory: Path
     router: RouterSettings
@@ -100,6 +129,7 @@ class Config:
     sources: Mapping[str, SourceSettings]
     destinations: Mapping[str, Destination]
     disabled: Mapping[str, DestinationSettings]
+    broken: Mapping[str, Broken]
 
 
 def load(
@@ -111,7 +141,7 @@ def load(
     """
     found, problems = load_partly(directory, environ)
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError([*problems, *(one.problem for one in found.broken.values())])
     return found
 
 
@@ -137,18 +167,19 @@ class _Reader:
     def __init__(self, directory: Path, environ: Mapping[str, str]) -> None:
         self.directory = directory
         self.tables, self.problems = read_tables(directory, environ)
+        self.loaded_by = time.monotonic() + LOADING
 
     def config(self) -> Config:
         router = self.tables["router"].checked(RouterSettings)
         ingest = self.tables["ingest"].checked(IngestSettings)
         admin = self.tables["admin"].checked(AdminSettings)
         sources = self._sources()
-        enabled, disabled = self._destinations(router)
+        destinations = self._destinations(router)
         if not sources and not self.problems:
             self.problems.append(f"{self.directory}: needs a [sources.NAME] table")
         if router is None or ingest is None or admin is None:
             raise ConfigError(self.problems)
-        return Config(self.directory, router, ingest, admin, sources, enabled, disabled)
+        return Config(self.directory, router, ingest, admin, sources, *destinations)
 
     def _named(self, group: str) -> dict[str, TableSource]:
         start = f"{group}."
@@ -171,23 +202,51 @@ class _Reader:
 
     def _destinations(
         self, router: RouterSettings | None
-    ) -> tuple[dict[str, Destination], dict[str, DestinationSettings]]:
+    ) -> tuple[
+        dict[str, Destination], dict[str, DestinationSettings], dict[str, Broken]
+    ]:
+        """Those that run, the disabled and the broken."""
         enabled: dict[str, Destination] = {}
         disabled: dict[str, DestinationSettings] = {}
+        broken: dict[str, Broken] = {}
         known, are_all = self._plugins(router)
         data_dir = router.data_dir if router else Path()
         for name, table in self._named("destinations").items():
-            plugin = table.values.setdefault("plugin", name)
+            plugin = str(table.values.setdefault("plugin", name))
             if _is_off(table.values.get("enabled")):
-                if settings := table.checked(DisabledSettings):
+                if settings := table.checked(CommonSettings):
                     disabled[name] = settings
                 continue
-            if str(plugin) not in known and not are_all:
+            if plugin not in known:
+                if are_all:
+                    table.complain(f"plugin: {plugins.unknown(plugin, known)}")
                 continue
-            if made := destination(name, table, data_dir, known):
+            made = self._destination(name, table, data_dir, known)
+            if isinstance(made, Destination):
                 enabled[name] = made
-                self._check_sources(table, made)
-        return enabled, disabled
+            elif made:
+                broken[name] = made
+            if made:
+                self._check_sources(table, made.settings)
+        return enabled, disabled, broken
+
+    def _destination(
+        self,
+        name: str,
+        table: TableSource,
+        data_dir: Path,
+        known: Mapping[str, plugins.Found],
+    ) -> Destination | Broken | None:
+        """None if its table is wrong, which is in the report then."""
+        # One that blocks leaves time for the next.
+        seconds = (self.loaded_by - time.monotonic()) / 2
+        try:
+            make = partial(_made, name, table, data_dir, known)
+            return plugins.within(seconds, make)
+        except PluginError as error:
+            problem = table.line(f"plugin: {error.safe}")
+        settings = table.checked(CommonSettings)
+        return None if settings is None else Broken(name, settings, problem)
 
     def _plugins(
         self, router: RouterSettings | None
@@ -201,9 +260,9 @@ class _Reader:
             return {}, False
         return known, router is not None
 
-    def _check_sources(self, table: TableSource, made: Destination) -> None:
+    def _check_sources(self, table: TableSource, made: DestinationSettings) -> None:
         sources = sorted(self._named("sources"))
-        for source in set(made.settings.sources) - set(sources):
+        for source in set(made.sources) - set(sources):
             expected = ", ".join(sources) or "none"
             table.complain(f"sources = {source!r}: expected one of {expected}")
 
@@ -211,18 +270,29 @@ class _Reader:
 def destination(
     name: str, table: TableSource, data_dir: Path, known: Mapping[str, plugins.Found]
 ) -> Destination | None:
+    """None if the table or the plugin is wrong, with a line for each thing that is: for
+    its author, so with the plugin's own words."""
     try:
-        manager = plugins.manager(str(table.values["plugin"]), known)
-        settings = table.checked(manager.hook.settings())
-        if settings is not None:
-            return Destination(name, settings.placed(name, data_dir), manager)
+        return plugins.within(LOADING, partial(_made, name, table, data_dir, known))
     except PluginError as error:
         table.complain(f"plugin: {error}")
-    except BaseException as error:
-        # Not what the error says: a plugin's own may hold a secret.
-        what = f"{type(error).__name__} ({plugins.place(error)})"
-        table.complain(f"plugin: its settings or requirements raised {what}")
     return None
+
+
+def _made(
+    name: str, table: TableSource, data_dir: Path, known: Mapping[str, plugins.Found]
+) -> Destination | None:
+    """None if the table is wrong, with a line for each thing that is. Raises
+    PluginError, and whatever the plugin does."""
+    manager = plugins.manager(str(table.values["plugin"]), known)
+    model = manager.hook.settings()
+    if not (isinstance(model, type) and issubclass(model, DestinationSettings)):
+        expected = "expected a subclass of router.DestinationSettings"
+        raise PluginError(f"its hook `settings` returned no such thing: {expected}")
+    settings = table.checked(model)
+    if settings is None:
+        return None
+    return Destination(name, settings.placed(name, data_dir), manager)
 
 
 def _is_off(enabled: Any) -> bool:

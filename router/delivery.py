@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from router.claims import claim
+from router.config import Broken
 from router.destination import Destination
 from router.episodes import Episode
 from router.errors import StorageUnavailable
@@ -172,7 +173,9 @@ class Lanes:
                 lane.stop()
 
 
-def register(destinations: Iterable[Destination], shared: Surroundings) -> None:
+def register(
+    destinations: Iterable[Destination | Broken], shared: Surroundings
+) -> None:
     """Gives each new destination its place in the log: the end, or the beginning.
 
     First sees to it that the log does not end before where destinations are."""

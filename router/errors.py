@@ -38,7 +38,14 @@ class ConfigError(RouterError):
 
 
 class PluginError(RouterError):
-    """A plugin cannot be used; the message names it, its file and what is known."""
+    """A plugin cannot be used; the message names it, its file and what is known.
+
+    safe: the same without what the plugin's own exception says, which may be a secret.
+    """
+
+    def __init__(self, message: str, safe: str | None = None) -> None:
+        super().__init__(message)
+        self.safe = message if safe is None else safe
 
 
 class InvalidEvent(RouterError):

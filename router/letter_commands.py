@@ -8,12 +8,13 @@ import click
 from rich.console import Console
 from rich.progress import track
 
-from router import codec, config, reports, triage
+from router import codec, reports, triage
 from router.commands import (
     ONLY_DESTINATION,
     Found,
     existing_log,
     load_anyway,
+    load_sound,
     reports_on,
     show,
 )
@@ -100,7 +101,7 @@ def retry(ids: tuple[int, ...], edit: Any, **which: Any) -> Found:
 
     Exits with 1 when one is not dead.
     """
-    letters = existing_log(config.load()).ledger.letters
+    letters = existing_log(load_sound()).ledger.letters
     wanted = _wanted(letters, ids, **which)
     body = None
     if edit is not None:

@@ -101,7 +101,7 @@ class Metrics(Collector):
                     given_up.add_metric((name, state, code), number)
             pending.add_metric([name], row["pending"])
             oldest.add_metric([name], row["oldestPendingSeconds"] or 0)
-            held.add_metric([name], row["state"] == "held")
+            held.add_metric([name], row["state"] in reports.WRONG)
             letters.add_metric([name], row["deadLetters"])
             for one in row["replays"]:
                 if one["endedAt"] is None:

@@ -9,12 +9,13 @@ import functools
 import importlib.util
 import inspect
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pluggy
 
@@ -23,6 +24,8 @@ from router.errors import PluginError
 
 ENTRY_POINT_GROUP = "event_router"
 OUR_PLUGINS = Path(__file__).parent.parent / "plugins"
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,7 @@ def manager(name: str, known: Mapping[str, Found]) -> pluggy.PluginManager:
     exist or takes an argument that does not, and a plugin that cannot deliver.
     """
     if name not in known:
-        names = ", ".join(sorted(known)) or "none"
-        raise PluginError(f"no plugin is named {name!r}; known plugins: {names}")
+        raise PluginError(unknown(name, known))
     found = known[name]
     where = f"plugin {name!r} ({found.origin})"
     hooks = pluggy.PluginManager(hookspecs.PROJECT)
@@ -68,8 +70,9 @@ def manager(name: str, known: Mapping[str, Found]) -> pluggy.PluginManager:
         said, there_are = " ".join(str(error).split()), ", ".join(_signatures(hooks))
         raise PluginError(f"{where}: {said}; hooks: {there_are}") from None
     except BaseException as error:
-        said = f"{type(error).__name__}: {error} ({place(error)})"
-        raise PluginError(f"{where}: cannot be imported: {said}") from error
+        start, kind = f"{where}: cannot be imported: ", type(error).__name__
+        message = f"{start}{kind}: {error} ({place(error)})"
+        raise PluginError(message, f"{start}{kind} ({place(error)})") from error
     for caller in vars(hooks.hook).values():
         if any(inspect.iscoroutinefunction(i.function) for i in caller.get_hookimpls()):
             raise PluginError(f"{where}: {caller.name} is async; hooks are not")
@@ -79,9 +82,52 @@ def manager(name: str, known: Mapping[str, Found]) -> pluggy.PluginManager:
     return hooks
 
 
+def unknown(name: str, known: Mapping[str, Found]) -> str:
+    """What there is to say of a name that no plugin has."""
+    names = ", ".join(sorted(known)) or "none"
+    return f"no plugin is named {name!r}; known plugins: {names}"
+
+
+def within(seconds: float, call: Callable[[], Result]) -> Result:
+    """What call returns, which runs a plugin's code; raises PluginError where that
+    raises anything, or has not returned after these seconds.
+
+    It runs in a thread of its own, which cannot be stopped: one that does not return is
+    left behind. So a signal to this process is never taken for the plugin's fault.
+    """
+    returned: list[Result] = []
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            returned.append(call())
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, name="plugin", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if returned:
+        return returned[0]
+    if not raised:
+        frame = sys._current_frames().get(thread.ident or 0)
+        where = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "its end"
+        raise PluginError(f"has not loaded within {seconds:.1f} s: it is at {where}")
+    (error,) = raised
+    if isinstance(error, PluginError):
+        raise error
+    # Not what the error says: a plugin's own may hold a secret.
+    what = f"{type(error).__name__} ({place(error)})"
+    raise PluginError(f"its settings or requirements raised {what}") from error
+
+
 def place(error: BaseException) -> str:
     """The file and line where it was raised."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    # Not those of Python's own import.
+    last = [one for one in frames if not one.filename.startswith("<frozen ")][-1]
     return f"{last.filename}:{last.lineno}"
 
 

@@ -10,11 +10,12 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from router import config, reports
+from router import reports
 from router.commands import (
     Found,
     existing_log,
     load_anyway,
+    load_sound,
     main,
     reports_on,
     show,
@@ -119,7 +120,7 @@ def replay(destination: str, *, dry_run: bool, rate: float, **wanted: Any) -> Fo
             raise click.UsageError(f"--{name} is empty: leave it out for all")
     if not math.isfinite(rate):
         raise click.UsageError("--rate must be a number of events a second")
-    found = config.load()
+    found = load_sound()
     shared = existing_log(found)
     choice = Choice(**wanted | {"until": wanted["until"] or _now()})
     if choice.since >= choice.until:

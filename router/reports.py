@@ -9,6 +9,7 @@ from typing import Any
 import ujson
 from pydantic.fields import FieldInfo
 
+from router.claims import is_claimed
 from router.config import Config
 from router.destination import SKIPPED
 from router.errors import StorageUnavailable
@@ -27,21 +28,34 @@ from router.wakeup import count_workers
 # The settings that bound what a plugin sends at once.
 LIMITS = ("batch_events", "batch_bytes", "concurrency", "timeout")
 
+# The states that somebody must see to.
+WRONG = ("held", "broken")
+
+# What an operator can do about a plugin that cannot be used.
+MEND = "mend its plugin (`router plugins NAME` says more), and restart or send HUP"
+
 # How many of a destination's replays its status tells of, the newest.
 SHOWN_REPLAYS = 5
 
 
 def configured(config: Config) -> dict[str, list[dict[str, Any]]]:
     """The sources and destinations of conf.d."""
-    known: dict[str, Any] = {**config.destinations, **config.disabled}
+    known: dict[str, Any] = {
+        **config.destinations, **config.disabled, **config.broken
+    }  # fmt: skip
     return {
         "sources": [
             {"source": name, "enabled": one.enabled}
             for name, one in config.sources.items()
         ],
         "destinations": [
-            {"destination": n, "plugin": d.plugin, "enabled": n in config.destinations}
-            for n, d in known.items()
+            {
+                "destination": name,
+                "plugin": one.plugin,
+                "enabled": name not in config.disabled,
+                "runs": name in config.destinations,
+            }
+            for name, one in known.items()
         ],
     }
 
@@ -103,7 +117,8 @@ def balances(shared: Surroundings, destination: str) -> dict[str, Any]:
 
 def statuses(config: Config, shared: Surroundings) -> list[dict[str, Any]]:
     """Every destination that is configured or was, and how it is doing."""
-    known = [*config.destinations, *config.disabled, *shared.ledger.destinations()]
+    known = [*config.destinations, *config.broken, *config.disabled]
+    known += shared.ledger.destinations()
     return [_status(config, shared, name) for name in dict.fromkeys(known)]
 
 
@@ -208,7 +223,10 @@ def _holds(holds: Iterable[Hold]) -> list[dict[str, Any]]:
 
 def _waits(config: Config, shared: Surroundings, found: Replay) -> list[str]:
     if found.destination not in config.destinations:
-        return ["the destination is not enabled"]
+        is_broken = found.destination in config.broken
+        return [
+            "its plugin is broken" if is_broken else "the destination is not enabled"
+        ]
     if not count_workers(config.router.data_dir):
         return ["nobody delivers here"]
     own = shared.ledger.holds(found.account)
@@ -229,11 +247,14 @@ def _waits(config: Config, shared: Surroundings, found: Replay) -> list[str]:
 def _status(config: Config, shared: Surroundings, name: str) -> dict[str, Any]:
     holds = _holds(shared.ledger.holds(name))
     kinds = {hold["kind"] for hold in holds}
-    if name not in config.destinations:
+    data_dir, broken = config.router.data_dir, config.broken.get(name)
+    if name not in config.destinations and broken is None:
         state = "disabled" if name in config.disabled else "removed"
-    elif not count_workers(config.router.data_dir):
+    elif broken and not is_claimed(data_dir, name):
+        state = "broken"
+    elif not count_workers(data_dir):
         state = "stopped"
-    elif not shared.ledger.offsets(name):
+    elif not is_claimed(data_dir, name):
         state = "not started"
     else:
         state = "held" if kinds & set(SERIOUS) else "retrying" if kinds else "running"
@@ -245,6 +266,7 @@ def _status(config: Config, shared: Surroundings, name: str) -> dict[str, Any]:
     replays = shared.ledger.replays.all(name, SHOWN_REPLAYS)
     return balances(shared, name) | {
         "state": state,
+        "problem": broken and f"{broken.problem}; {MEND}",
         "deadLetters": sum(dead.values()) - dead.get(DROPPED, 0) + expired,
         "oldestPendingSeconds": oldest,
         "holds": holds,

@@ -39,7 +39,11 @@ class TableSource:
 
     def complain(self, what: str) -> None:
         """Adds a line that says where the problem is, and what."""
-        self.problems.append(f"{self.file}: [{self.name}] {what}")
+        self.problems.append(self.line(what))
+
+    def line(self, what: str) -> str:
+        """What there is to say, with the place that it is said of."""
+        return f"{self.file}: [{self.name}] {what}"
 
     def checked(self, model: type[Model]) -> Model | None:
         """What the model makes of the values; None if they are wrong, with a line for

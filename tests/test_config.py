@@ -52,6 +52,19 @@ def report(conf, tmp_path):
 
 
 @pytest.fixture
+def broken(conf, tmp_path):
+    """What is wrong with the only destination of such a conf.d, which is broken."""
+
+    def problem(**files):
+        made = conf(**files)
+        assert made.destinations == made.disabled == {}
+        (found,) = made.broken.values()
+        return found.problem.replace(f"{tmp_path}/conf.d/", "")
+
+    return problem
+
+
+@pytest.fixture
 def plugin(tmp_path):
     """Writes a plugin into a folder and gives the [router] table that finds it."""
 
@@ -523,14 +536,14 @@ def test_a_plugin_that_no_destination_names_is_not_imported(conf, plugin):
     assert conf(a=SOURCE + router + "[destinations.jsonl]\n").disabled == {}
 
 
-def test_requirements_that_raise_are_named_with_their_destination(report, plugin):
+def test_requirements_that_raise_are_named_with_their_destination(broken, plugin):
     router = plugin(
         "hasty",
         "from router import hookimpl\n\n\n"
         "@hookimpl\ndef requirements():\n    raise KeyError('total')\n\n\n"
         "@hookimpl\ndef deliver(payloads):\n    pass\n",
     )
-    (problem,) = report(a=SOURCE + router + "[destinations.hasty]\n")
+    problem = broken(a=SOURCE + router + "[destinations.hasty]\n")
     assert problem.startswith(
         "a.toml: [destinations.hasty] plugin: its settings or requirements raised "
         "KeyError ("
@@ -552,27 +565,30 @@ def test_requirements_may_depend_on_which_destination_they_are_of(conf, plugin):
 
 
 @pytest.mark.parametrize(
-    "broken",
+    ("hook", "said"),
     [
-        "def settings():\n    raise KeyError('total')",
-        "def settings():\n    return dict",
+        ("    raise KeyError('total')", "its settings or requirements raised KeyError"),
+        ("    return dict", "its hook `settings` returned no such thing: expected"),
+        ("    return Settings()", "its hook `settings` returned no such thing"),
+        ("    raise SystemExit", "its settings or requirements raised SystemExit ("),
     ],
 )
 def test_a_settings_hook_that_is_of_no_use_is_named_with_its_place(
-    report, plugin, broken
+    broken, plugin, hook, said
 ):
     router = plugin(
         "hasty",
         "from router import DestinationSettings, hookimpl\n\n\n"
-        f"@hookimpl\n{broken}\n\n\n"
+        "class Settings(DestinationSettings):\n    pass\n\n\n"
+        f"@hookimpl\ndef settings():\n{hook}\n\n\n"
         "@hookimpl\ndef deliver(payloads):\n    pass\n",
     )
-    (line,) = report(a=SOURCE + router + "[destinations.hasty]\n")
-    assert line.startswith("a.toml: [destinations.hasty]")
+    line = broken(a=SOURCE + router + "[destinations.hasty]\n")
+    assert line.startswith(f"a.toml: [destinations.hasty] plugin: {said}")
 
 
 def test_a_check_of_the_plugins_own_that_crashes_is_named_with_its_place(
-    report, plugin
+    broken, plugin
 ):
     router = plugin(
         "hasty",
@@ -585,8 +601,28 @@ def test_a_check_of_the_plugins_own_that_crashes_is_named_with_its_place(
         "@hookimpl\ndef settings():\n    return Settings\n\n\n"
         "@hookimpl\ndef deliver(payloads):\n    pass\n",
     )
-    (line,) = report(a=SOURCE + router + "[destinations.hasty]\nsize = '3'\n")
-    assert line.startswith("a.toml: [destinations.hasty]")
+    line = broken(a=SOURCE + router + "[destinations.hasty]\nsize = '3'\n")
+    assert line.startswith("a.toml: [destinations.hasty] plugin: its settings or ")
+    assert line.endswith("hasty.py:11)")
+
+
+def test_a_broken_plugin_does_not_hide_what_is_wrong_with_its_table(report, plugin):
+    router = plugin("hasty", "raise RuntimeError('c4n4ry')\n")
+    tables = "[destinations.hasty]\nbatch_events = 0\n[destinations.other]\n"
+    tables += "plugin = 'hasty'\nsources = ['shop']\nits_own_key = 3\n"
+    first, second, bug = report(a=SOURCE + router + tables)
+    assert first.startswith("a.toml: [destinations.hasty] batch_events = 0: ")
+    assert second.endswith("[destinations.other] sources = 'shop': expected one of web")
+    assert bug.startswith("a.toml: [destinations.other] plugin: plugin 'hasty' (")
+    assert "cannot be imported: RuntimeError (" in bug
+    assert "c4n4ry" not in bug
+
+
+def test_what_a_plugin_says_when_it_cannot_be_imported_is_not_repeated(broken, plugin):
+    router = plugin("hasty", "x = 1\nraise OSError('c4n4ry')\n")
+    line = broken(a=SOURCE + router + "[destinations.hasty]\n")
+    assert line.endswith("hasty.py:2)")
+    assert "c4n4ry" not in line
 
 
 # Secrets.

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -270,12 +271,26 @@ def test_a_syntax_error_is_named_with_file_and_line(write, complaint):
     file = write("broken.py", "x = 1\ndef f(:\n")
     said = complaint("broken")
     assert said.startswith(f"plugin 'broken' ({file}): cannot be imported: SyntaxError")
-    assert "(broken.py, line 2)" in said or f"{file}:2" in said
+    assert said.endswith(f"(broken.py, line 2) ({file}:2)")
 
 
 def test_a_plugin_that_exits_when_imported_is_named(write, complaint):
     file = write("quits.py", "import sys\n\nsys.exit('no licence')\n")
     assert complaint("quits").startswith(f"plugin 'quits' ({file}): cannot be imported")
+
+
+def test_what_does_not_return_is_left_behind_and_its_place_told():
+    ended = threading.Event()
+    said = r"has not loaded within 0\.1 s: it is at .*:\d"
+    with pytest.raises(PluginError, match=said):
+        plugins.within(0.1, ended.wait)
+    ended.set()
+    assert plugins.within(5, lambda: 7) == 7
+
+
+def test_what_it_raises_is_told_without_its_words():
+    with pytest.raises(PluginError, match=r"raised SystemExit \(.*test_plugins.py:\d"):
+        plugins.within(5, lambda: sys.exit("c4n4ry"))
 
 
 def test_a_plugin_that_failed_can_be_loaded_once_it_is_mended(write, load, complaint):
