@@ -128,7 +128,8 @@ def plugins_(name: str | None) -> Found:
     except ConfigError:  # what is in plugins/ and installed is still worth a look
         known = plugins.find()
     if name is not None:
-        return reports.plugin_page(name, known), False
+        page = partial(reports.plugin_page, name, known)
+        return plugins.within(config.LOADING, page), False
     rows = [{"plugin": one.name, "where": one.origin} for one in known.values()]
     return rows, False
 

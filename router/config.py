@@ -285,11 +285,7 @@ def _made(
     """None if the table is wrong, with a line for each thing that is. Raises
     PluginError, and whatever the plugin does."""
     manager = plugins.manager(str(table.values["plugin"]), known)
-    model = manager.hook.settings()
-    if not (isinstance(model, type) and issubclass(model, DestinationSettings)):
-        expected = "expected a subclass of router.DestinationSettings"
-        raise PluginError(f"its hook `settings` returned no such thing: {expected}")
-    settings = table.checked(model)
+    settings = table.checked(plugins.settings_class(manager.hook))
     if settings is None:
         return None
     return Destination(name, settings.placed(name, data_dir), manager)

@@ -12,6 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -21,6 +22,7 @@ import pluggy
 
 from router import defaults, hookspecs
 from router.errors import PluginError
+from router.settings import DestinationSettings
 
 ENTRY_POINT_GROUP = "event_router"
 OUR_PLUGINS = Path(__file__).parent.parent / "plugins"
@@ -70,9 +72,7 @@ def manager(name: str, known: Mapping[str, Found]) -> pluggy.PluginManager:
         said, there_are = " ".join(str(error).split()), ", ".join(_signatures(hooks))
         raise PluginError(f"{where}: {said}; hooks: {there_are}") from None
     except BaseException as error:
-        start, kind = f"{where}: cannot be imported: ", type(error).__name__
-        message = f"{start}{kind}: {error} ({place(error)})"
-        raise PluginError(message, f"{start}{kind} ({place(error)})") from error
+        raise _told(f"{where}: cannot be imported: ", error) from error
     for caller in vars(hooks.hook).values():
         if any(inspect.iscoroutinefunction(i.function) for i in caller.get_hookimpls()):
             raise PluginError(f"{where}: {caller.name} is async; hooks are not")
@@ -86,6 +86,16 @@ def unknown(name: str, known: Mapping[str, Found]) -> str:
     """What there is to say of a name that no plugin has."""
     names = ", ".join(sorted(known)) or "none"
     return f"no plugin is named {name!r}; known plugins: {names}"
+
+
+def settings_class(hook: Any) -> type[DestinationSettings]:
+    """The class of the plugin's settings; raises PluginError where it returns none, and
+    whatever it raises."""
+    model = hook.settings()
+    if isinstance(model, type) and issubclass(model, DestinationSettings):
+        return model
+    expected = "expected a subclass of router.DestinationSettings"
+    raise PluginError(f"its hook `settings` returned no such thing: {expected}")
 
 
 def within(seconds: float, call: Callable[[], Result]) -> Result:
@@ -116,9 +126,7 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
     (error,) = raised
     if isinstance(error, PluginError):
         raise error
-    # Not what the error says: a plugin's own may hold a secret.
-    what = f"{type(error).__name__} ({place(error)})"
-    raise PluginError(f"its settings or requirements raised {what}") from error
+    raise _told("its settings or requirements raised ", error) from error
 
 
 def place(error: BaseException) -> str:
@@ -129,6 +137,15 @@ def place(error: BaseException) -> str:
     # Not those of Python's own import.
     last = [one for one in frames if not one.filename.startswith("<frozen ")][-1]
     return f"{last.filename}:{last.lineno}"
+
+
+def _told(start: str, error: BaseException) -> PluginError:
+    """The error of a plugin, with and without what it says, which may be a secret."""
+    name, where = type(error).__name__, f" ({place(error)})"
+    said = ""
+    with suppress(Exception):  # that, too, is the plugin's code
+        said = f": {error}"
+    return PluginError(f"{start}{name}{said}{where}", f"{start}{name}{where}")
 
 
 def _all(plugin_dirs: Sequence[Path]) -> Iterator[Found]:

@@ -6,9 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import ujson
-from pydantic.fields import FieldInfo
-
+from router import kinds
 from router.claims import is_claimed
 from router.config import Config
 from router.destination import SKIPPED
@@ -18,7 +16,7 @@ from router.gate import REMEDIES, SERIOUS, Surroundings
 from router.ledger import ALL_PARTITIONS, Hold, surplus
 from router.letters import DROPPED, EXPIRED, MISSING, RETRYING, DeadLetter
 from router.log import Record
-from router.plugins import Found, manager
+from router.plugins import Found, manager, place, settings_class
 from router.replaying import NOT_CHOSEN
 from router.replays import DONE, RUNNING, Replay
 from router.settings import DestinationSettings
@@ -62,12 +60,20 @@ def configured(config: Config) -> dict[str, list[dict[str, Any]]]:
 
 def plugin_page(name: str, known: Mapping[str, Found]) -> dict[str, Any]:
     """What a plugin is and takes, what it requires, and its settings, its own first;
-    raises PluginError."""
+    raises PluginError, and whatever its hook `settings` does.
+
+    notes: what cannot be told, and why.
+    """
     loaded = manager(name, known)
     hook = loaded.hook
-    model = hook.settings()
-    settings = model.model_construct(plugin=name)
-    needed = hook.requirements(settings=settings)
+    model = settings_class(hook)
+    notes, needed = [], []
+    try:
+        # Of no destination: what has no default is not there.
+        needed = _requirements(hook, model.model_construct(plugin=name))
+    except Exception as error:
+        why = f"{type(error).__name__} at {place(error)}"
+        notes.append(f"requirements depend on a destination's settings ({why})")
     about = inspect.getdoc(loaded.get_plugin(name)) or ""
     common = DestinationSettings.model_fields
     return {
@@ -75,17 +81,16 @@ def plugin_page(name: str, known: Mapping[str, Found]) -> dict[str, Any]:
         "where": known[name].origin,
         "about": about.partition("\n\n")[0],
         "types": [kind for kind in TYPES if getattr(hook, kind).get_hookimpls()],
-        "limits": {key: _default(model.model_fields[key]) for key in LIMITS},
+        "limits": {key: kinds.default(model.model_fields[key]) for key in LIMITS},
         "integrations": sorted({name, *model.integration_names}),
         "sandbox": bool(hook.sandbox.get_hookimpls()),
-        "requirements": [
-            {"event": event, "requires": [one.words for one in requirements]}
-            for event, requirements in needed.items()
-        ],
+        "notes": notes,
+        "requirements": needed,
         "settings": [
             {
                 "key": key,
-                "default": _default(field),
+                "type": kinds.kind(field),
+                "default": kinds.default(field),
                 "description": field.description or "",
             }
             for key, field in sorted(
@@ -190,10 +195,12 @@ def letter(found: DeadLetter) -> dict[str, Any]:
     }
 
 
-def _default(field: FieldInfo) -> str:
-    if field.is_required():
-        return "required"
-    return ujson.dumps(field.get_default(call_default_factory=True), default=str)
+def _requirements(hook: Any, settings: DestinationSettings) -> list[dict[str, Any]]:
+    needed = hook.requirements(settings=settings)
+    return [
+        {"event": event, "requires": [one.words for one in requirements]}
+        for event, requirements in needed.items()
+    ]
 
 
 def _outcomes(counts: Mapping[tuple[str, str], int]) -> dict[str, Any]:

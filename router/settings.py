@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     PrivateAttr,
+    WithJsonSchema,
 )
 
 from router.transforms import check_kept, check_path
@@ -61,8 +62,14 @@ Duration = Annotated[
     BeforeValidator(_duration),
     Field(gt=0),
     PlainSerializer(lambda seconds: f"{seconds}s", str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "duration"}),
 ]
-Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
+Size = Annotated[
+    int,
+    BeforeValidator(_size),
+    Field(gt=0),
+    WithJsonSchema({"type": "string", "format": "size"}),
+]
 
 # Where a page comes from: scheme, host, and port where it is not the usual one; and
 # a URL to which paths are added, or "".

@@ -52,6 +52,37 @@ def test_a_plugins_page_tells_what_it_is_takes_and_requires(router: Router) -> N
     assert "about: Movable Ink" in router.run("plugins", "movable_ink")
 
 
+def test_a_plugins_page_says_what_it_cannot_tell(router: Router) -> None:
+    (router.directory / "plugins").mkdir()
+    plugin = router.directory / "plugins" / "keen.py"
+    plugin.write_text(
+        "from router import DestinationSettings, hookimpl\n"
+        "from router.requirements import required\n\n\n"
+        "class Settings(DestinationSettings):\n    wanted: str\n\n\n"
+        "@hookimpl\ndef settings():\n    return Settings\n\n\n"
+        "@hookimpl\ndef requirements(settings):\n"
+        "    return {'Added': [required(settings.wanted)]}\n\n\n"
+        "@hookimpl\ndef deliver(payloads):\n    pass\n"
+    )
+    page = router.json("plugins", "keen")
+    assert page["requirements"] == []
+    (note,) = page["notes"]
+    assert note.startswith("requirements depend on a destination's settings (Attrib")
+    assert page["settings"][0] == {
+        "key": "wanted", "type": "text", "default": "required", "description": ""
+    }  # fmt: skip
+    assert "requirements depend on a destination's" in router.run("plugins", "keen")
+    for hook, said in [
+        ("raise KeyError('total')", "raised KeyError: 'total' (/"),
+        ("return 'Settings'", "its hook `settings` returned no such thing"),
+    ]:
+        text = plugin.read_text().replace("return Settings", hook)
+        (router.directory / "plugins" / "worse.py").write_text(text)
+        printed = router.run("plugins", "worse", ok=False)
+        assert said in printed
+        assert "Traceback" not in printed
+
+
 def test_check_lists_every_problem_and_exits_with_1(router: Router) -> None:
     router.configure(CONF.replace("api_secret", "api_secrt") + "tiemout = 3\n")
     found = router.json("check", ok=False)

@@ -1,5 +1,6 @@
 """Finding and loading plugins: the three places, and what is said of each mistake."""
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -288,9 +289,26 @@ def test_what_does_not_return_is_left_behind_and_its_place_told():
     assert plugins.within(5, lambda: 7) == 7
 
 
-def test_what_it_raises_is_told_without_its_words():
-    with pytest.raises(PluginError, match=r"raised SystemExit \(.*test_plugins.py:\d"):
+def test_what_it_raises_is_told_with_and_without_its_words():
+    with pytest.raises(PluginError) as raised:
         plugins.within(5, lambda: sys.exit("c4n4ry"))
+    assert "raised SystemExit: c4n4ry (" in str(raised.value)
+    assert re.search(r"raised SystemExit \(.*test_plugins.py:\d", raised.value.safe)
+
+
+def test_an_exception_that_cannot_be_told_is_told_without_its_words(write, complaint):
+    file = write(
+        "shy.py",
+        """
+        class Shy(Exception):
+            def __str__(self):
+                raise KeyError
+
+        raise Shy
+        """,
+    )
+    said = f"plugin 'shy' ({file}): cannot be imported: Shy ({file}:6)"
+    assert complaint("shy") == said
 
 
 def test_a_plugin_that_failed_can_be_loaded_once_it_is_mended(write, load, complaint):
