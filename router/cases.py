@@ -26,6 +26,10 @@ from router.ledger import Ledger
 from router.log import Record
 from router.settings import DestinationSettings
 
+# Words in the name of a header that holds the clock, or what a secret makes of it.
+FLEETING = {"date", "time", "timestamp", "nonce", "signature", "hmac"}
+WORD = re.compile("[a-z]+")
+
 # What a case says of an event that is not sent; and of one that is, one of these.
 WHY = ("code", "reason", "problems")
 SENT = ("requests", "payload")
@@ -56,11 +60,15 @@ def explain_and_save(
 ) -> dict[str, Any]:
     """What `explain` says, and with it as `saved` the file that now holds the case.
 
-    Raises OSError.
+    Headers that would not be the same another time are left out of it. Raises OSError.
     """
     row = explain(destination, record, ledger)
     settings = open_settings(destination.settings)
     case = {"event": record.event, "settings": settings, **shown(row)}
+    again = shown(explain(destination, record))
+    pairs = zip(case.get("requests", ()), again.get("requests", ()), strict=False)
+    for request, other in pairs:
+        request["headers"] = _lasting(request["headers"], other["headers"])
     return row | {"saved": str(_written(case, directory))}
 
 
@@ -108,6 +116,15 @@ def differences(expected: Any, came: Any, place: str = "") -> Iterator[str]:
             yield from differences(*pair, f"{place}[{index}]")
     elif codec.dumps(expected) != codec.dumps(came):
         yield f"{place}: expected {_text(expected)}; came {_text(came)}"
+
+
+def _lasting(headers: Mapping[str, str], again: Mapping[str, str]) -> dict[str, str]:
+    """Those that are the same another time; again: as they were the next time."""
+    return {
+        name: value
+        for name, value in headers.items()
+        if again.get(name) == value and not FLEETING & {*WORD.findall(name.lower())}
+    }
 
 
 def _request(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,6 +39,11 @@ from router.retention import Retention
 
 SEND_EVENTS = 100
 
+IN_CLEAR = (
+    "these cases hold events in clear, with all that is a customer's; look at them "
+    "before you share or commit them"
+)
+
 # Seconds after which `deliver` ends all the same, where a plugin does not return.
 STOP_WITHIN = 60.0
 
@@ -175,7 +180,8 @@ def explain(
     input. Anything else is looked up in the log as a message id.
 
     A case is a file by which the plugin is tested, if it is in the plugin's folder
-    `cases` (of a plugin that is a file NAME.py: NAME_cases).
+    `cases` (of a plugin that is a file NAME.py: NAME_cases). It holds the event in
+    clear, with all that is a customer's.
     """
     found = load_sound()
     chosen = [d for n, d in found.destinations.items() if destination in (None, n)]
@@ -197,6 +203,8 @@ def explain(
         if record is None:
             raise click.ClickException(f"no file and no message id of the log: {what}")
         rows = [explained(one, record, shared.ledger) for one in chosen]
+    if any("saved" in row for row in rows):
+        click.echo(f"{save}: {IN_CLEAR}", err=True)
     return rows, any(row["outcome"] in ("dead", "refused") for row in rows)
 
 

@@ -4,16 +4,19 @@ The same code runs as in a lane, up to the network: there an adapter notes the r
 instead of sending it.
 """
 
+import json
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 
 import requests
 from pydantic import BaseModel, SecretStr
 from requests.adapters import BaseAdapter
+from requests.utils import requote_uri
 
 from router import codec
 from router.destination import Delivery, Destination
@@ -29,6 +32,7 @@ from router.timestamps import parse
 Sent = tuple[Any, Mapping[str, Any]]
 
 MASK = "***"
+PERCENT = re.compile("%[0-9A-F]{2}")
 
 # Where an event stands by the state of its letter.
 STATES = {DEAD: "dead", RETRYING: "pending", DROPPED: "dropped"}
@@ -171,10 +175,11 @@ def _shown(request: requests.PreparedRequest, secrets: list[str]) -> dict[str, A
 
 
 def secrets_of(settings: DestinationSettings) -> list[str]:
-    """Every secret that is set, in lists and tables too, the longest first."""
+    """Every secret that is set, in lists and tables too, in each way in which it may be
+    written in a request; the longest first."""
     found = set(chain.from_iterable(_secrets(value) for _, value in settings))
-    # An address is written in another way when it is sent: `http://h?k` as `http://h/?k`.
-    return sorted(found | set(map(_as_sent, found)), key=len, reverse=True)
+    found |= set(chain.from_iterable(map(_spellings, found)))
+    return sorted(found, key=len, reverse=True)
 
 
 def _secrets(value: Any) -> Iterator[str]:
@@ -188,17 +193,30 @@ def _secrets(value: Any) -> Iterator[str]:
         yield from chain.from_iterable(_secrets(member) for _, member in value)
 
 
-def _as_sent(secret: str) -> str:
+def _spellings(secret: str) -> Iterator[str]:
+    """How an address, a form and JSON write it."""
+    # An address is sent in another way than it is given: `http://h?k` as `http://h/?k`.
     with suppress(ValueError):  # which it is if it is no address
-        return str(requests.Request("POST", secret).prepare().url)
-    return secret
+        yield str(requests.Request("POST", secret).prepare().url)
+    for quoted in (quote(secret, safe=""), quote(secret), quote_plus(secret)):
+        yield quoted
+        yield PERCENT.sub(lambda found: found[0].lower(), quoted)
+    yield requote_uri(secret)
+    for is_ascii in (True, False):
+        escaped = json.dumps(secret, ensure_ascii=is_ascii)[1:-1]
+        yield from (escaped, escaped.replace("/", "\\/"))
 
 
 def without(text: str, secrets: list[str]) -> str:
     for secret in secrets:
-        address = urlsplit(secret)
-        host = address.netloc.rpartition("@")[2]
-        # Of a secret address the host is worth showing.
-        hidden = f"{address.scheme}://{host}/{MASK}" if host else MASK
-        text = text.replace(secret, hidden)
+        text = text.replace(secret, _mask(secret))
     return text
+
+
+def _mask(secret: str) -> str:
+    """What is shown in its place: of an address the host."""
+    with suppress(ValueError):  # which it is if it is no address
+        address = urlsplit(secret)
+        if host := address.netloc.rpartition("@")[2]:
+            return f"{address.scheme}://{host}/{MASK}"
+    return MASK

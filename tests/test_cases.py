@@ -1,13 +1,15 @@
 """`router explain --save` writes cases, and `differences` tells what is other now."""
 
+import base64
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import CONF, Router
 
-from router.cases import differences, folder, open_settings
+from router.cases import differences, folder, open_settings, shown
 from router.settings import DestinationSettings, Duration
 
 URL = "https://shop.example/p"
@@ -75,10 +77,43 @@ def test_an_event_of_the_log_is_saved_by_its_id_and_the_file_is_told(
     with router.running():
         router.post("/v1/track", VIEWED | {"messageId": "m-77"})
     cases = router.directory / "new" / "cases"
-    rows = router.json("explain", "--save", str(cases), "-d", "movable_ink", "m-77")
+    command = ("explain", "--save", str(cases), "-d", "movable_ink", "m-77", "--json")
+    said = router.run(*command)
+    rows, end = json.JSONDecoder().raw_decode(said)
+    assert said[end:].strip().startswith(f"{cases}: these cases hold events in clear")
     assert [row["saved"] for row in rows] == [str(cases / "product-viewed.json")]
     case = json.loads((cases / "product-viewed.json").read_text())
     assert case["event"]["messageId"] == "m-77"
+
+
+def test_headers_that_are_others_another_time_are_no_part_of_a_case(
+    router: Router,
+) -> None:
+    key = f"whsec_{base64.b64encode(bytes(32)).decode()}"
+    hook = f'[destinations.hook]\nplugin = "webhook"\nsecrets = ["{key}"]\n'
+    (router.directory / "plugins").mkdir()
+    (router.directory / "plugins" / "fresh.py").write_text(
+        "import uuid\n\nfrom router import hookimpl\n\n\n"
+        "@hookimpl\ndef track(event):\n    return event['event']\n\n\n"
+        "@hookimpl\ndef deliver(payloads, client):\n"
+        "    headers = {'X-Request': uuid.uuid4().hex, 'X-Event': payloads[0]}\n"
+        "    client.post_json('http://127.0.0.1:9/', payloads[0], headers=headers)\n"
+    )
+    url = 'url = "http://127.0.0.1:9/hook"\nheaders = {{"X-Shop" = "s1"}}\n'
+    router.configure(CONF + hook + url + "[destinations.fresh]\n")
+    ((_, case),) = saved(router, VIEWED, name="hook")
+    assert sorted(case["requests"][0]["headers"]) == [
+        "Content-Type", "X-Shop", "webhook-id"
+    ]  # fmt: skip
+    file = router.directory / "event.json"
+    file.write_text(json.dumps(case["event"]))
+    time.sleep(1.1)  # the next second has another signature
+    (row,) = router.json("explain", "-d", "hook", str(file))
+    assert list(differences(case["requests"], shown(row)["requests"])) == []
+    ((_, fresh), _) = saved(router, VIEWED, name="fresh")
+    assert fresh["requests"][0]["headers"] == {
+        "Content-Type": "application/json", "X-Event": "Product Viewed"
+    }  # fmt: skip
 
 
 def test_cases_are_one_destinations(router: Router) -> None:

@@ -2,10 +2,13 @@
 and in the plugin's own tests."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 from conftest import CONF, Router
+
+from router.explain import without
 
 URL = "https://shop.example/p"
 PRODUCT = {"product_id": "P1", "url": URL}
@@ -251,3 +254,54 @@ def test_explain_shows_the_request_where_a_partner_says_yes_in_its_body(
     (_, row) = explained(router, conf, [track()])
     assert row["outcome"] == "deliver"
     assert row["requests"][0]["body"] == '{"token":"***"}'
+
+
+LONG_SECRETS = [
+    "a b/c+d&e=f",
+    'say "no" \\ or/else',
+    "schlüssel/für/alle",
+    "https://h.example/a b?c",
+]
+
+
+@pytest.mark.parametrize("secret", LONG_SECRETS)
+def test_explain_masks_a_secret_however_a_request_writes_it(
+    router: Router, secret: str
+) -> None:
+    (router.directory / "plugins").mkdir()
+    (router.directory / "plugins" / "chatty.py").write_text(
+        "import json\nfrom urllib.parse import quote, quote_plus, urlencode\n\n"
+        "from pydantic import SecretStr\n\n"
+        "from router import DestinationSettings, hookimpl\n\n\n"
+        "class Settings(DestinationSettings):\n    token: SecretStr\n\n\n"
+        "@hookimpl\ndef settings():\n    return Settings\n\n\n"
+        "@hookimpl\ndef track(event):\n    return event['event']\n\n\n"
+        "@hookimpl\ndef deliver(payloads, settings, client):\n"
+        "    token = settings.token.get_secret_value()\n"
+        "    url = 'http://127.0.0.1:9/'\n"
+        "    client.post_json(url + quote(token) + '?' + urlencode({'k': token}), 1)\n"
+        "    client.post(url + quote(token, safe=''), params={'k': token})\n"
+        "    client.post_json(url, {'k': token, 'me': [token]})\n"
+        "    client.post(url, data=json.dumps({'k': token}))\n"
+        "    client.post(url, data={'k': token})\n"
+        "    client.post(url, data=json.dumps({'k': token}).replace('/', '\\\\/'))\n"
+        "    client.post(url, headers={'X-K': quote_plus(token).lower()})\n"
+    )
+    router.configure(
+        CONF.split("[destinations.archive]")[0]
+        + f"[destinations.chatty]\ntoken = {json.dumps(secret)}\n"
+    )
+    file = router.directory / "events.json"
+    file.write_text(json.dumps(track()))
+    (row,) = router.json("explain", "-d", "chatty", str(file))
+    assert len(row["requests"]) == 7
+    for request in row["requests"]:
+        text = json.dumps([request["url"], request["body"], request["headers"]])
+        assert "***" in text
+        for part in re.findall(r"\w{3,}", secret.replace("h.example", "")):
+            if part != "https":
+                assert part not in text, request
+
+
+def test_a_secret_that_looks_like_half_an_address_is_masked() -> None:
+    assert without("see //[half and more", ["//[half"]) == "see *** and more"
