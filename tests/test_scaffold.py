@@ -4,9 +4,10 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from conftest import ROOT, eventually
+from conftest import ROOT, eventually, held_port
 
 
 def run(directory, *command, ok=True):
@@ -125,3 +126,46 @@ def test_a_package_runs_beside_a_wheel_of_the_router_in_a_clean_environment(tmp_
     (row,) = json.loads(explained.stdout)
     assert row["outcome"] == "deliver"
     assert row["requests"][0]["url"].endswith("/sandbox/acme_mail/events")
+    assert serves_and_delivers(tmp_path, clean, environ) == (1, {})
+
+
+def serves_and_delivers(directory, python, environ):
+    """What the package's destination has delivered of one event that was sent to a
+    `gunicorn router`, and what it gave up."""
+    sandboxed = '[router]\nsandbox = true\n[sources.web]\nwrite_key = "key"\n'
+    (directory / "conf.d" / "router.toml").write_text(sandboxed)
+    held = held_port()
+    environ = environ | {"PORT": str(held.getsockname()[1]), "HOME": str(directory)}
+
+    def said(*command):
+        done = subprocess.run(
+            [python, "-m", "router", *command, "--json"],
+            cwd=directory, env=environ, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    gunicorn = Path(python).with_name("gunicorn")
+    with (directory / "gunicorn.log").open("wb") as output:
+        server = subprocess.Popen(
+            [gunicorn, "router"], cwd=directory, env=environ,
+            stdout=output, stderr=output,
+        )  # fmt: skip
+    try:
+        sent = eventually(lambda: said("send", "event.json"), 30)
+        assert sent == {"accepted": 1, "rejected": []}
+
+        def row():
+            (one,) = [
+                one for one in said("status") if one["destination"] == "acme_mail"
+            ]
+            return one["pending"] == 0 and one
+
+        found = eventually(row, 30)
+    except AssertionError as error:
+        error.add_note((directory / "gunicorn.log").read_text())
+        raise
+    finally:
+        server.terminate()
+        server.wait(30)
+        held.close()
+    return found["delivered"], found["dead"]
