@@ -208,7 +208,14 @@ def explain(
     return rows, any(row["outcome"] in ("dead", "refused") for row in rows)
 
 
-@reports_on("send")
+def show_sent(found: Mapping[str, Any]) -> None:
+    click.echo(f"accepted: {found['accepted']}")
+    click.echo(f"rejected: {len(found['rejected']) or 'none'}")
+    if found["rejected"]:
+        show(found["rejected"])
+
+
+@reports_on("send", show=show_sent)
 @click.argument("file", default="-", type=click.File("rb"))
 @click.option("--url", help="By default http://127.0.0.1, at $PORT or 8000.")
 @click.option("--write-key", help="By default that of the first source.")

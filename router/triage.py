@@ -77,7 +77,7 @@ def page(
         "requestId": found and found[1],
         "detail": letter.detail and MASK,
         "history": history,
-        "event": event if unmask else masked(event),
+        "event": event if unmask else _masked_event(event),
         "now": destination and event and _now(letter, destination, unmask=unmask),
     }
     if unmask and destination is not None:
@@ -92,6 +92,11 @@ def masked(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [masked(member) for member in value]
     return value if value is None or value == "" else MASK
+
+
+def _masked_event(event: Any) -> Any:
+    """With its type, which is nothing of a customer's; a dropped one is None."""
+    return event and masked(event) | {"type": event["type"]}
 
 
 def edited(letter: DeadLetter, raw: Any) -> bytes:

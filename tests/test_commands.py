@@ -134,6 +134,15 @@ def test_send_status_dead_letters_and_ledger_agree(router: Router) -> None:
     assert "Product Viewed" not in plain
 
 
+def test_send_says_how_many_were_rejected_and_why(router: Router) -> None:
+    with router.running():
+        printed = router.run("send", write(router, viewed(0)))
+        assert printed == "accepted: 1\nrejected: none\n"
+        printed = router.run("send", write(router, viewed(1), {}), ok=False)
+    assert printed.startswith("accepted: 1\nrejected: 1\nindex")
+    assert "unknown_type" in printed
+
+
 def test_send_says_when_no_router_answers(router: Router) -> None:
     printed = router.run("send", write(router, viewed(0)), ok=False)
     assert "no router answers there" in printed

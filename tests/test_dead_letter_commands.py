@@ -261,6 +261,7 @@ def test_show_masks_bodies_unless_asked_and_secrets_always(
     assert (shown["requestId"], shown["detail"]) == ("req-m0", "***")
     assert shown["now"]["payload"] == {"id": "***", "who": "***", "cup": ""}
     assert shown["event"]["properties"] == {"wish": "***"}
+    assert (shown["event"]["type"], shown["event"]["messageId"]) == ("track", "***")
     assert (shown["now"]["destination"], shown["now"]["messageId"]) == ("shop", "m0")
     assert "req-m0" in printed[0]
     assert CANARY not in printed[0] + json.dumps(shown)
