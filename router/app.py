@@ -22,7 +22,7 @@ from router.counts import Counts
 from router.delivery import Lanes, register
 from router.destination import Destination
 from router.episodes import Episode
-from router.errors import ConfigError, Refused, StorageUnavailable
+from router.errors import ConfigError, PluginError, Refused, StorageUnavailable
 from router.events import TYPES
 from router.gate import Surroundings
 from router.ledger import Ledger
@@ -30,7 +30,7 @@ from router.limits import Limits
 from router.log import Log
 from router.metrics import Metrics
 from router.middleware import CORS, FOR_CLIENTS, Addresses
-from router.plugins import place
+from router.plugins import within
 from router.resources import BATCHES, Calls, Health, Ready, answer
 from router.retention import Retention
 from router.sources import Sources
@@ -40,6 +40,9 @@ logger = logging.getLogger("router")
 
 # gunicorn stops, rather than start the worker again, when it ends with this status.
 APP_LOAD_ERROR = 4
+
+# For a plugin to make its sandbox.
+SANDBOX_SECONDS = 5.0
 
 HTTP_ERRORS = {
     404: ("not_found", "there is nothing here; events go to POST /v1/batch"),
@@ -185,12 +188,12 @@ def add_browser_routes(
 
 
 def _sandbox(destination: Destination) -> WSGIApp | None:
+    """Without it where the plugin's hook fails: that costs no other destination."""
     try:
-        found: WSGIApp | None = destination.sandbox()
-    except BaseException as error:
-        # It costs the sandbox, and no other destination.
-        what = f"{type(error).__name__} ({place(error)})"
-        logger.error("%s: its hook `sandbox` raised %s", destination.name, what)
+        hook = destination.sandbox
+        found: WSGIApp | None = within(SANDBOX_SECONDS, hook, "its hook `sandbox`")
+    except PluginError as error:
+        logger.error("%s: has no sandbox: %s", destination.name, error.safe)
         return None
     return found
 

@@ -98,9 +98,13 @@ def settings_class(hook: Any) -> type[DestinationSettings]:
     raise PluginError(f"its hook `settings` returned no such thing: {expected}")
 
 
-def within(seconds: float, call: Callable[[], Result]) -> Result:
+def within(
+    seconds: float,
+    call: Callable[[], Result],
+    what: str = "its settings or requirements",
+) -> Result:
     """What call returns, which runs a plugin's code; raises PluginError where that
-    raises anything, or has not returned after these seconds.
+    raises anything, or has not returned after these seconds. what: runs then.
 
     It runs in a thread of its own, which cannot be stopped: one that does not return is
     left behind. So a signal to this process is never taken for the plugin's fault.
@@ -126,7 +130,7 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
     (error,) = raised
     if isinstance(error, PluginError):
         raise error
-    raise _told("its settings or requirements raised ", error) from error
+    raise _told(f"{what} raised ", error) from error
 
 
 def place(error: BaseException) -> str:

@@ -43,6 +43,7 @@ BROKEN = {
     "mute": "from router import hookimpl\n",
 }
 
+NO_SANDBOX = "\n\n@hookimpl\ndef sandbox():\n    import time\n\n    time.sleep(9999)\n"
 BLOCKED = "import time\n\ntime.sleep(9999)\n" + SOUND
 
 
@@ -197,6 +198,19 @@ def test_an_import_that_does_not_end_is_left_behind(router: Router, write) -> No
     said = rf"stuck\] plugin: has not loaded within [\d.]+ s: it is at {place}:3\n"
     assert re.search(said, router.log())
     assert "Traceback" not in router.log()
+
+
+def test_a_sandbox_that_does_not_come_about_costs_no_destination(
+    router: Router, write
+) -> None:
+    write(slow=SOUND + NO_SANDBOX)
+    router.configure(tables("slow"))
+    with router.running():
+        send(router, "a")
+        eventually(lambda: archived(router) == taken(router, "slow") == ["a"])
+    place = f"it is at {router.directory}/plugins/slow.py:"
+    said = r"slow: has no sandbox: has not loaded within 5\.0 s: "
+    assert re.search(f"{said}{place}\\d+\n", router.log())
 
 
 MISBEHAVING = {
