@@ -2,6 +2,7 @@
 # make test  all tests
 # make faults  breaks a router in every way, from 20 seeds, for about ten minutes
 # make lint  ruff and mypy
+# make bench  how fast it is, beside what could be, in under ten minutes
 # make sdks  the clients that tests/sdk runs, as far as what they need is here
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SDK := tests/sdk
 
-.PHONY: run test faults lint sdks clean
+.PHONY: run test faults lint bench sdks clean
 
 run: $(VENV)/ready
 	exec $(BIN)/gunicorn router
@@ -27,6 +28,10 @@ lint: $(VENV)/ready-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# BENCH="--rows accept --json": `python -m bench --help` tells what there is.
+bench: $(VENV)/ready
+	$(BIN)/python -m bench $(BENCH)
 
 $(VENV)/ready: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
