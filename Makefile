@@ -73,5 +73,5 @@ $(JAVA)/target/ready: $(JAVA)/pom.xml $(wildcard $(JAVA)/src/main/java/*.java)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info $(SDK)/.python $(SDK)/node_modules \
+	rm -rf $(VENV) bench/.cache build dist *.egg-info $(SDK)/.python $(SDK)/node_modules \
 	    $(GO)/driver $(JAVA)/target

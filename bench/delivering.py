@@ -65,18 +65,23 @@ def deliver(place: Place, to: Partner, many: int) -> float:
 @contextmanager
 def ceiling(place: Place, *, batch: bool) -> Iterator[Sampler]:
     """ceilings/deliver.py with the bytes that the router sends; in one process too."""
-    bodies = place.directory / "bodies"
     many = place.share(EVENTS[batch])
-    router = place.within("router")
-    with partner(place, record=bodies) as to:
-        fill(router, to, many, batch=batch)
-        deliver(router, to, many)
+    bodies = record(place, many, batch=batch)
     with partner(place) as to:
 
         def sample() -> Sequence[float]:
             return [post(place, to, bodies, many)]
 
         yield sample
+
+
+def record(place: Place, many: int, *, batch: bool) -> Path:
+    """The bodies that a router delivers so many events in."""
+    bodies, router = place.directory / "bodies", place.within("router")
+    with partner(place, record=bodies) as to:
+        fill(router, to, many, batch=batch)
+        deliver(router, to, many)
+    return bodies
 
 
 def post(place: Place, to: Partner, bodies: Path, many: int) -> float:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -28,7 +29,11 @@ def tool(name: str) -> Path:
         if compiler is None:
             raise Unable("needs a C compiler: apt-get install build-essential")
         CACHE.mkdir(exist_ok=True)
-        subprocess.run([compiler, "-O2", "-Wall", "-o", made, source], check=True)
+        with tempfile.TemporaryDirectory(dir=CACHE) as directory:
+            # Another may make it too, or run it.
+            new = Path(directory) / name
+            subprocess.run([compiler, "-O2", "-Wall", "-o", new, source], check=True)
+            new.rename(made)
     return made
 
 

@@ -75,7 +75,7 @@ class Result:
 
 def spread(samples: Sequence[float]) -> float:
     """Half of what lies between the quartiles, as a share of the median."""
-    if len(samples) < 2:
+    if len(samples) < 2 or not median(samples):
         return 0.0
     low, _, high = quantiles(samples, n=4, method="inclusive")
     return (high - low) / 2 / median(samples)

@@ -22,7 +22,8 @@ def test_each_row_gives_figures_for_both_sides(row: str) -> None:
     found = json.loads(done.stdout)["rows"]
     assert found
     for figure in found:
-        assert figure["ours"] > 0, figure
+        # A partner may have an event before its client has read the answer.
+        assert figure["ours"] > 0 or row == "delay", figure
         assert figure["ceiling"] > 0, figure
 
 
