@@ -3,6 +3,7 @@
 # make faults  breaks a router in every way, from 20 seeds, for about ten minutes
 # make lint  ruff and mypy
 # make bench  how fast it is, beside what could be, in under ten minutes
+# make bench-compare REV=main  what became slower since that revision
 # make sdks  the clients that tests/sdk runs, as far as what they need is here
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SDK := tests/sdk
 
-.PHONY: run test faults lint bench sdks clean
+.PHONY: run test faults lint bench bench-compare sdks clean
 
 run: $(VENV)/ready
 	exec $(BIN)/gunicorn router
@@ -32,6 +33,9 @@ lint: $(VENV)/ready-test
 # BENCH="--rows accept --json": `python -m bench --help` tells what there is.
 bench: $(VENV)/ready
 	$(BIN)/python -m bench $(BENCH)
+
+bench-compare: $(VENV)/ready
+	$(BIN)/python -m bench --against $(or $(REV),$(error REV=... is missing)) $(BENCH)
 
 $(VENV)/ready: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)

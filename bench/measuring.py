@@ -1,5 +1,6 @@
 """Measuring in turns, and what the figures are worth."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -97,6 +98,8 @@ def take_turns(
         for turn in range(samples):
             for which in (0, 1) if turn % 2 == 0 else (1, 0):
                 found[which].append(samplers[which]())
+    for place in places:
+        shutil.rmtree(place.directory)
     return found
 
 
