@@ -6,6 +6,7 @@ slower; with 2 when it cannot run here.
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -137,6 +138,8 @@ def doubts_compared(results: Sequence[Comparison]) -> list[str]:
 
 def main() -> int:
     given, began = options(), time.monotonic()
+    # Or what it has started, and stopped, would stay behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))
     parent = given.directory or machine.CACHE
     parent.mkdir(exist_ok=True)
     machine.check_disk(parent)

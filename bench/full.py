@@ -62,7 +62,7 @@ def make(place: Place, made: Path) -> None:
         new = Path(directory) / "new"
         new.mkdir()
         script = machine.HERE / "ours" / "full_log.py"
-        command = [sys.executable, script, new, str(place.events)]
+        command: list[str | Path] = [sys.executable, script, new, str(place.events)]
         with started(place, command) as process:
             if process.popen.wait():
                 raise machine.Unable("the log that is full could not be made")

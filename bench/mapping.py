@@ -33,7 +33,7 @@ def ceiling(place: Place) -> Iterator[Sampler]:
 
 def printed_by(place: Place, script: Path, *more: Path) -> Sampler:
     """The figure that a script prints."""
-    command = [sys.executable, script, str(place.seconds / 2), *more]
+    command: list[str | Path] = [sys.executable, script, str(place.seconds / 2), *more]
 
     def sample() -> Sequence[float]:
         with started(place, command, output=subprocess.PIPE) as process:

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -135,7 +135,13 @@ def load(
     port: int, path: str, batch: int, *, seconds: float = LONGEST, events: int = 1 << 40
 ) -> float:
     """Posts events for so long, or so many; events a second that were answered 200."""
-    command = [machine.tool("load"), str(port), path, machine.EVENT, str(batch)]
+    command: list[str | Path] = [
+        machine.tool("load"),
+        str(port),
+        path,
+        machine.EVENT,
+        str(batch),
+    ]
     command += [str(CONNECTIONS), str(seconds), str(events)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     taken, took, refused = (float(part) for part in done.stdout.split())
@@ -192,7 +198,7 @@ def partner(place: Place, record: Path | None = None) -> Iterator[Partner]:
         yield Partner(port)
 
 
-def wait_for(is_so, process: Process, every: float = 0.1) -> None:
+def wait_for(is_so: Callable[[], bool], process: Process, every: float = 0.1) -> None:
     """Waits until is_so() is; raises Unable when the process ends, or takes forever."""
     deadline = time.monotonic() + LONGEST
     while not is_so():
