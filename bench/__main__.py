@@ -53,6 +53,10 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def percent(share: float) -> str:
+    return f"{share:>4.0%}" if share < 1 else ">99%"
+
+
 HEAD = (
     f"{'':<46} {'ours':>9} {'±':>4} {'ceiling':>9} {'±':>4} {'ratio':>6} {'target':>7}"
 )
@@ -63,8 +67,8 @@ def line(result: Result) -> str:
     bound = ("≤" if figure.is_most else "≥") + f" {figure.target:g}"
     ours, ceiling = median(result.ours), median(result.ceiling)
     cells = (
-        f"{figure.title:<46} {number(ours):>9} {spread(result.ours):>4.0%} "
-        f"{number(ceiling):>9} {spread(result.ceiling):>4.0%} "
+        f"{figure.title:<46} {number(ours):>9} {percent(spread(result.ours))} "
+        f"{number(ceiling):>9} {percent(spread(result.ceiling))} "
         f"{result.ratio:>6.2f} {bound:>7}  {figure.unit}"
     )
     return cells if result.is_met else f"{cells}  MISSED: {lack(result)}"
