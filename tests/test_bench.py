@@ -63,6 +63,8 @@ def test_noise_is_no_difference() -> None:
     assert noisy(*NOISE).verdict == "no difference beyond the noise"
     # Twice something else was running.
     assert not noisy(*NOISE[:7], 0.5, 0.6).is_worse
+    wide = (0.8, 1.1, 0.95, 1.2, 0.9, 0.93, 1.05, 0.85, 1.0)
+    assert noisy(*wide).verdict == "no difference beyond the noise"
 
 
 def test_more_milliseconds_are_slower() -> None:
