@@ -81,7 +81,10 @@ def put(place: Place) -> None:
     directory.mkdir(parents=True)
     *older, newest = sorted(log(place).glob("*.db"))
     for path in older:
-        os.link(path, directory / path.name)
+        try:
+            os.link(path, directory / path.name)
+        except OSError:  # it is on another disk
+            shutil.copy(path, directory)
     shutil.copy(newest, directory)
 
 
