@@ -299,7 +299,7 @@ def _answer_unavailable(
     error: StorageUnavailable,
     params: Any,
 ) -> None:
-    refusing.begin("%s: %s", req.path, error)
+    refusing.begin("clients get 503: %s", error)
     _answer_refused(counts, req, resp, unavailable(), params)
 
 

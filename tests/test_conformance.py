@@ -50,5 +50,6 @@ class TestBraze(Conformance):
     def retry_answer(self, seconds):
         return 429, {}, {"X-RateLimit-Reset": str(round(time()) + seconds)}
 
+
 class TestBrazePages(TestBraze):
     settings = TestBraze.settings | {"pages": True}

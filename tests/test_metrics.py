@@ -147,7 +147,10 @@ def test_a_disk_that_is_out_of_order_is_said_and_probes_are_no_arrivals(
     # Once, however many requests met it.
     http = [one.getMessage() for one in caplog.records if one.name == "router.http"]
     said = [one for one in http if not one.startswith("counts ")]
-    assert [one.split(":")[0] for one in said] == ["/ready", "events are stored again"]
+    assert [one.split(":")[0] for one in said] == [
+        "clients get 503",
+        "events are stored again",
+    ]
 
 
 def test_what_cannot_be_written_is_kept_and_that_is_said_once(
