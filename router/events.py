@@ -6,13 +6,13 @@ lists them. Fields keep their camelCase names.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
 from router import codec
 from router.codec import Numeral
 from router.errors import InvalidEvent
+from router.lazy import lazy
 from router.requirements import is_absent
 from router.timestamps import format_iso, parse
 
@@ -78,29 +78,29 @@ class Arrival:
 
     # What is the same for all events of a request is made for the first of them.
 
-    @cached_property
+    @lazy
     def received(self) -> str:
         """received_at as events say it."""
         return format_iso(self.received_at)
 
-    @cached_property
+    @lazy
     def sent_at(self) -> int:
         """When the envelope was sent, or else received_at, in milliseconds."""
         said = parse(self.envelope.get("sentAt"))
         return self.received_at if said is None else said
 
-    @cached_property
+    @lazy
     def sent(self) -> str:
         """sent_at as events say it."""
         return format_iso(self.sent_at)
 
-    @cached_property
+    @lazy
     def inherited(self) -> dict[str, dict[str, Any]]:
         """The objects that events inherit, by name."""
         found = {name: self.envelope.get(name) for name in INHERITED}
         return {name: value for name, value in found.items() if isinstance(value, dict)}
 
-    @cached_property
+    @lazy
     def notes(self) -> tuple[str, ...]:
         """Codes of what is wrong with the envelope, as each event has them."""
         outer = [(name, self.envelope.get(name)) for name in INHERITED]

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from router import codec, ids
 from router.errors import Damaged, StorageUnavailable
 from router.events import Accepted
 from router.groups import GroupCommit, Take
+from router.lazy import lazy
 from router.segment import Segment, head
 from router.segments import SHARES_OF_SPACE, SHARES_OF_TIME, Segments
 from router.store import connect, copy
@@ -68,7 +69,7 @@ class Record:
     received_at: int
     body: bytes
 
-    @cached_property
+    @lazy
     def event(self) -> dict[str, Any]:
         """The event, parsed; every lane has a copy of its own."""
         event: dict[str, Any] = codec.loads(self.body)

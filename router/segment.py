@@ -5,10 +5,10 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from pathlib import Path
 
 from router.errors import Damaged
+from router.lazy import lazy
 from router.store import FileLock, naming
 
 # How a segment is opened; mode as in `store.connect`.
@@ -67,7 +67,7 @@ class Segment:
         with self._turn:
             self._let_go()
 
-    @cached_property
+    @lazy
     def starts(self) -> dict[int, int]:
         """The offset that its first event of a partition has or would have; 0 for a
         partition that is not there."""
@@ -86,12 +86,12 @@ class Segment:
             found = connection.execute(NEWEST).fetchone()
             return int(found[0]) if found else 0
 
-    @cached_property
+    @lazy
     def newest_when_sealed(self) -> int:
         """The same, once: only for a segment that is not written to any more."""
         return self.newest()
 
-    @cached_property
+    @lazy
     def size_when_sealed(self) -> int:
         return self.size()
 
