@@ -6,18 +6,20 @@ from an offset. Offsets count from 0 in each partition, without gaps.
 
 import logging
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from router import codec, ids
+from router import codec
 from router.errors import Damaged, StorageUnavailable
 from router.events import Accepted
 from router.groups import GroupCommit, Take
+from router.id_index import IdIndex, OpenIndex, parts_of, place_of
+from router.ids import Dedupe
 from router.lazy import lazy
 from router.segment import Segment, head
 from router.segments import SHARES_OF_SPACE, SHARES_OF_TIME, Segments
@@ -46,10 +48,13 @@ INSERT INTO facts
     SELECT 'newest', max(received_at) FROM events HAVING max(received_at) IS NOT NULL;
 """
 
+# Before the fourth, each segment had a table of its message ids (id_index.py).
+STEPS = (SCHEMA, "", SEGMENT, "")
+
 COLUMNS = "partition, offset, source, message_id, received_at, body"
 INSERT_EVENT = f"INSERT INTO events (position, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
-NEXT_POSITION = "SELECT ifnull(max(position), 0) + 1 FROM events"
+LAST_POSITION = "SELECT ifnull(max(position), 0) FROM events"
 
 # SQLite leaves out a write that changes nothing; so this writes once a second.
 NOTE_NEWEST = (
@@ -115,18 +120,17 @@ class Log:
             partitions,
             partial(
                 connect,
-                steps=(SCHEMA, ids.SCHEMA, SEGMENT),
+                steps=STEPS,
                 synchronous="FULL",
                 mode="rw",  # none is made by opening it
-                functions={"id_hash": ids.id_hash},
             ),
             segment or max_disk // SHARES_OF_SPACE,
             retention * 1000 / SHARES_OF_TIME,
         )
-        self._dedupe = ids.Dedupe(self._segments, int(dedupe_window * 1000))
+        self._index = IdIndex(self._segments, max_disk)
+        self._dedupe = Dedupe(self._segments, self._index, int(dedupe_window * 1000))
         self.directory = self._segments.directory
         self.exists = self._segments.exist
-        self.bytes_on_disk = self._segments.bytes_on_disk
         self.close = self._segments.close
 
     def partition_of(self, user_key: str) -> int:
@@ -148,18 +152,21 @@ class Log:
         with self._segments.writing(newest) as connection:
             # Others may have come while this waited for the lock.
             parts = take()
-            new = self._dedupe.new(connection, list(chain.from_iterable(parts)))
-            first = int(connection.execute(NEXT_POSITION).fetchone()[0])
+            last = int(connection.execute(LAST_POSITION).fetchone()[0])
+            end = place_of(self._segments.all()[-1].number, last)
+            with self._index.opened(end) as index:
+                # Before the commit: an event without an entry might come in twice.
+                events = list(chain.from_iterable(parts))
+                new = self._dedupe.new(index, events, end + 1)
             heads: dict[int, int] = {}
             rows = []
-            for position, event in enumerate(new, first):
+            for position, event in enumerate(new, last + 1):
                 partition = self.partition_of(event.user_key)
                 if partition not in heads:
                     heads[partition] = head(connection, partition)
                 rows.append((position, partition, heads[partition], *event.columns()))
                 heads[partition] += 1
             connection.executemany(INSERT_EVENT, rows)
-            ids.remember(connection, new, first)
             if new:
                 newest = max(event.received_at for event in new)
                 connection.execute(NOTE_NEWEST, (-(-newest // 1000) * 1000,))
@@ -222,14 +229,23 @@ class Log:
 
     def find(self, message_id: str) -> Record | None:
         """The newest record with that message id."""
-        where = "WHERE hash = ? AND message_id = ? ORDER BY position DESC LIMIT 1"
-        query = f"SELECT {COLUMNS} FROM ids JOIN events USING (position) {where}"
-        for segment in reversed(self._segments.all()):
-            with segment.reading() as connection:
-                values = (ids.id_hash(message_id), message_id)
-                if row := connection.execute(query, values).fetchone():
-                    return Record(*row)
+        if not self._segments.all():
+            return None
+        with self._index_of_all() as index:
+            hash_ = index.hash(message_id)
+            places = index.places([hash_]).get(hash_, ())
+        query = f"SELECT {COLUMNS} FROM events WHERE position = ? AND message_id = ?"
+        for number, position in map(parts_of, sorted(places, reverse=True)):
+            if segment := self._segments.numbered(number):
+                with segment.reading() as connection:
+                    values = (position, message_id)
+                    if row := connection.execute(query, values).fetchone():
+                        return Record(*row)
         return None
+
+    def bytes_on_disk(self) -> int:
+        """The size of all its files."""
+        return self._segments.bytes_on_disk() + self._index.bytes_on_disk()
 
     def check_room(self) -> None:
         """Raises StorageUnavailable where `max_disk` is reached."""
@@ -273,6 +289,7 @@ class Log:
                 if all(segment.starts.get(n, 0) <= end for n, end in ends.items()):
                     keep = segment.number
         self._segments.drop(keep)
+        self._index.drop()
 
     def damage(self) -> list[str]:
         """What is wrong with files of which not even the beginning can be read."""
@@ -301,6 +318,8 @@ class Log:
         """
         query = "SELECT value FROM facts WHERE name = 'partitions'"
         for segment in self._segments.all()[-1:]:
+            with suppress(StorageUnavailable), self._index_of_all():
+                pass  # What is to be done for it is done before anybody waits.
             with segment.reading() as reading:
                 if row := reading.execute(query).fetchone():
                     return int(row[0])
@@ -310,6 +329,16 @@ class Log:
                 (self.partitions,),
             )
             return int(connection.execute(query).fetchone()[0])
+
+    @contextmanager
+    def _index_of_all(self) -> Iterator[OpenIndex]:
+        """The index of all that is in the log, which is not empty."""
+        with self._segments.held():
+            newest = self._segments.all()[-1]
+            with newest.reading() as connection:
+                last = int(connection.execute(LAST_POSITION).fetchone()[0])
+            with self._index.opened(place_of(newest.number, last)) as index:
+                yield index
 
     def _from(self, partition: int, offset: int) -> Sequence[Segment]:
         """The segments that may have records from an offset on."""

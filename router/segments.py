@@ -59,6 +59,18 @@ class Segments:
         is_same = known and os.path.exists(first) and not os.path.exists(next_)
         return known if is_same else self._look()
 
+    def numbered(self, number: int) -> Segment | None:
+        """The segment of that number, if it is there."""
+        segments = self.all()
+        at = number - segments[0].number if segments else -1
+        return segments[at] if 0 <= at < len(segments) else None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Holds off everybody else who writes."""
+        with naming(self.directory), self._lock.held():
+            yield
+
     @contextmanager
     def writing(self, instant: int = 0) -> Iterator[sqlite3.Connection]:
         """A transaction in the newest segment, which is a new one when the last is

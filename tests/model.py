@@ -311,7 +311,7 @@ def write_again_when_full(directory: str) -> None:
 def open_until_full(directory: str, room: str) -> None:
     """Opens the log; killed at a write beyond `room` bytes of any file."""
     die_beyond(int(room))
-    Log(Path(directory), PARTITIONS, PLENTY).heads()
+    Log(Path(directory), PARTITIONS, PLENTY).settle_partitions()
 
 
 def write_protect(directory: str) -> None:

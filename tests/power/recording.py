@@ -15,6 +15,7 @@ from conftest import Router, eventually
 from faults.partners import PLUGIN
 
 from power.disk import Disk, Journal, Record
+from router.id_files import HEADER
 from router.testing.serving import serve
 
 WORKERS = ("--workers", "2", "--threads", "4")
@@ -190,4 +191,13 @@ def cut(recording: Recording, seed: int, target: Path) -> Seen:
         else:
             disk.replay(record)
     disk.after_cut(dice, target)
+    boot_anew(target / "data")
     return seen
+
+
+def boot_anew(data: Path) -> None:
+    """As after a cut: no file is of this boot of the machine."""
+    for path in data.glob("log/ids-0*"):
+        header = HEADER.unpack(path.read_bytes()[: HEADER.size])
+        with path.open("r+b") as file:
+            file.write(HEADER.pack(*header[:2], b"another boot....", *header[3:]))

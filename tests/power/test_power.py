@@ -87,6 +87,10 @@ def test_after_a_power_cut_all_that_was_answered_is_there_and_goes_out_in_order(
         with opened(router.data) as (log, ledger):
             eventually(partial(is_at_rest, log, ledger, *DESTINATIONS), 60)
             logged = ids_of(log)
+            for some in parts_of(logged, 500):
+                batch = [make(*split(one)) for one in some]
+                assert router.post("/v1/batch", {"batch": batch}).ok
+            assert ids_of(log) == logged
             letters = {
                 name: [one.message_id for one in ledger.dead_letters(name, limit=10**6)]
                 for name in DESTINATIONS
@@ -252,6 +256,10 @@ def ids_of(log: Log) -> list[str]:
             found += [loads(one.body)["messageId"] for one in records]
             offset = records[-1].offset + 1
     return found
+
+
+def parts_of(ids: list[str], size: int) -> list[list[str]]:
+    return [ids[at : at + size] for at in range(0, len(ids), size)]
 
 
 def archived(router: Router) -> list[str]:
