@@ -25,8 +25,11 @@ BEGIN = 4096  # of the buckets
 
 ENTRY, BUCKET = 16, 256
 BUCKET_BITS = 4  # entries in a bucket
-# What is read and written at once if many entries are added.
-MANY = 1 << 16
+# What is read and written at once if many entries are added. No more than a page: the
+# kernel would keep what is written together together, and a small write to such a block
+# of pages takes it ten times as long.
+PAGE = 4096
+COPIED = 1 << 16  # bytes that are copied to a new file at once
 NUMBERS = struct.Struct("<32Q")
 FREE = bytes(8)  # no place is 0
 
@@ -75,6 +78,9 @@ class IdFile:
         self._file = os.open(path, os.O_RDWR)
         self._read_already: dict[int, bytes] = {}
         try:
+            # Nothing is read ahead, for the same reason as PAGE is small.
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_RANDOM)
             self.header = self._header()
         except BaseException:
             self.close()
@@ -114,7 +120,7 @@ class IdFile:
         """Adds entries, so far as they are not there; instead: of an entry that is no
         use any more."""
         # As much is read and written at once as has some of them.
-        step = MANY if len(entries) * MANY > self.header.size * 8 else BUCKET
+        step = PAGE if len(entries) * PAGE > self.header.size * 8 else BUCKET
         start, block, was = 0, bytearray(), b""
         for entry in sorted(entries):
             at = BEGIN + (int.from_bytes(entry[:8], "big") >> self._shift) * BUCKET
@@ -147,8 +153,8 @@ class IdFile:
 
     def entries(self) -> Iterable[list[bytes]]:
         """All entries, some at a time, in their order."""
-        for at in range(BEGIN, self.header.size, MANY):
-            block = self._read(at, min(MANY, self.header.size - at))
+        for at in range(BEGIN, self.header.size, COPIED):
+            block = self._read(at, min(COPIED, self.header.size - at))
             some = [block[n : n + ENTRY] for n in range(0, len(block), ENTRY)]
             yield [one for one in some if one[8:] != FREE]
 

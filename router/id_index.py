@@ -16,6 +16,7 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from uuid import UUID
@@ -39,10 +40,6 @@ SYNC_EVERY = 1 << 18
 ROWS = 1 << 16  # that are read at once
 
 POSITION_BITS = 40
-IDS_AFTER = (
-    "SELECT position, message_id, received_at FROM events WHERE position > ? "
-    "ORDER BY position LIMIT ?"
-)
 UNKNOWN_BOOT = bytes(16)
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -88,6 +85,23 @@ class IdIndex:
                 yield index
             finally:
                 index.close()
+
+    @contextmanager
+    def whole(self) -> Iterator["OpenIndex"]:
+        """The same, for who does not hold the lock, and while others do not append. The
+        log is not empty."""
+        with self._segments.held():
+            newest = self._segments.all()[-1]
+            with self.opened(place_of(newest.number, newest.last_position())) as index:
+                yield index
+
+    def places_of(self, message_id: str) -> list[int]:
+        """Where events with that id may be, newest first."""
+        if not self._segments.all():
+            return []
+        with self.whole() as index:
+            (hash_,) = index.hashes([message_id])
+            return sorted(index.places([hash_]).get(hash_, ()), reverse=True)
 
     def bytes_on_disk(self) -> int:
         """What the files take of the disk; they have holes."""
@@ -167,17 +181,15 @@ class IdIndex:
         number, position = parts_of(since)
         position = position if number == segment.number else 0
         while rows := self._rows(segment, position):
-            entries = [
-                entry_of(index.hash(message_id), place_of(segment.number, at))
-                for at, message_id, _ in rows
-            ]
-            position = rows[-1][0]
-            index.add(entries, max(received_at for *_, received_at in rows))
+            positions, message_ids, instants = zip(*rows, strict=True)
+            hashes, begin = index.hashes(message_ids), place_of(segment.number, 0)
+            places = [begin + at for at in positions]
+            index.add(list(map(entry_of, hashes, places)), max(instants))
+            position = positions[-1]
 
     def _rows(self, segment: Segment, position: int) -> list[tuple[int, str, int]]:
         try:
-            with segment.reading() as connection:
-                return connection.execute(IDS_AFTER, (position, ROWS)).fetchall()
+            return segment.ids_after(position, ROWS)
         except Damaged as error:
             # Rather an event twice than none.
             self.report(error)
@@ -215,11 +227,11 @@ class OpenIndex:
     def newest(self) -> IdFile:
         return self.files[-1]
 
-    def hash(self, message_id: str) -> bytes:
-        """What stands for a message id: some clients' are long. Salted, so that nobody
-        can choose ids that all belong in one place."""
-        salt = self.newest.header.salt
-        return blake2b(message_id.encode(), digest_size=8, salt=salt).digest()
+    def hashes(self, message_ids: Iterable[str]) -> list[bytes]:
+        """What stands for each message id: some clients' are long. Salted, so that
+        nobody can choose ids that all belong in one place."""
+        hash_ = partial(blake2b, digest_size=8, salt=self.newest.header.salt)
+        return [hash_(one.encode()).digest() for one in message_ids]
 
     def places(
         self, hashes: Collection[bytes], since: int | None = None

@@ -12,8 +12,6 @@ from router.id_files import entry_of
 from router.id_index import IdIndex, OpenIndex, parts_of
 from router.segments import Segments
 
-EVENT = "SELECT source, message_id, received_at FROM events WHERE position = ?"
-
 
 class Dedupe:
     """Tells which events the log does not have yet. window: milliseconds for which a
@@ -30,7 +28,8 @@ class Dedupe:
         unique: dict[tuple[str, str], Accepted] = {}
         for event in events:
             unique.setdefault((event.source, event.message_id), event)
-        hashes = {key: index.hash(key[1]) for key in unique}
+        ids = [message_id for _, message_id in unique]
+        hashes = dict(zip(unique, index.hashes(ids), strict=True))
         taken = self._taken(index, hashes, events)
         new: list[Accepted] = []
         entries: list[bytes] = []
@@ -74,10 +73,7 @@ class Dedupe:
         if segment is None:
             return None
         try:
-            with segment.reading() as connection:
-                found: tuple[str, str, int] | None
-                found = connection.execute(EVENT, (position,)).fetchone()
-                return found
+            return segment.event_at(position)
         except StorageUnavailable as error:
             # Rather an event twice than none.
             self._index.report(error)

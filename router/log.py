@@ -6,8 +6,8 @@ from an offset. Offsets count from 0 in each partition, without gaps.
 
 import logging
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -18,10 +18,10 @@ from router import codec
 from router.errors import Damaged, StorageUnavailable
 from router.events import Accepted
 from router.groups import GroupCommit, Take
-from router.id_index import IdIndex, OpenIndex, parts_of, place_of
+from router.id_index import IdIndex, parts_of, place_of
 from router.ids import Dedupe
 from router.lazy import lazy
-from router.segment import Segment, head
+from router.segment import Segment, head, last_position
 from router.segments import SHARES_OF_SPACE, SHARES_OF_TIME, Segments
 from router.store import connect, copy
 
@@ -53,8 +53,6 @@ STEPS = (SCHEMA, "", SEGMENT, "")
 
 COLUMNS = "partition, offset, source, message_id, received_at, body"
 INSERT_EVENT = f"INSERT INTO events (position, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
-
-LAST_POSITION = "SELECT ifnull(max(position), 0) FROM events"
 
 # SQLite leaves out a write that changes nothing; so this writes once a second.
 NOTE_NEWEST = (
@@ -152,7 +150,7 @@ class Log:
         with self._segments.writing(newest) as connection:
             # Others may have come while this waited for the lock.
             parts = take()
-            last = int(connection.execute(LAST_POSITION).fetchone()[0])
+            last = last_position(connection)
             end = place_of(self._segments.all()[-1].number, last)
             with self._index.opened(end) as index:
                 # Before the commit: an event without an entry might come in twice.
@@ -229,13 +227,8 @@ class Log:
 
     def find(self, message_id: str) -> Record | None:
         """The newest record with that message id."""
-        if not self._segments.all():
-            return None
-        with self._index_of_all() as index:
-            hash_ = index.hash(message_id)
-            places = index.places([hash_]).get(hash_, ())
         query = f"SELECT {COLUMNS} FROM events WHERE position = ? AND message_id = ?"
-        for number, position in map(parts_of, sorted(places, reverse=True)):
+        for number, position in map(parts_of, self._index.places_of(message_id)):
             if segment := self._segments.numbered(number):
                 with segment.reading() as connection:
                     values = (position, message_id)
@@ -244,7 +237,7 @@ class Log:
         return None
 
     def bytes_on_disk(self) -> int:
-        """The size of all its files."""
+        """The size of all."""
         return self._segments.bytes_on_disk() + self._index.bytes_on_disk()
 
     def check_room(self) -> None:
@@ -318,7 +311,7 @@ class Log:
         """
         query = "SELECT value FROM facts WHERE name = 'partitions'"
         for segment in self._segments.all()[-1:]:
-            with suppress(StorageUnavailable), self._index_of_all():
+            with suppress(StorageUnavailable), self._index.whole():
                 pass  # What is to be done for it is done before anybody waits.
             with segment.reading() as reading:
                 if row := reading.execute(query).fetchone():
@@ -329,16 +322,6 @@ class Log:
                 (self.partitions,),
             )
             return int(connection.execute(query).fetchone()[0])
-
-    @contextmanager
-    def _index_of_all(self) -> Iterator[OpenIndex]:
-        """The index of all that is in the log, which is not empty."""
-        with self._segments.held():
-            newest = self._segments.all()[-1]
-            with newest.reading() as connection:
-                last = int(connection.execute(LAST_POSITION).fetchone()[0])
-            with self._index.opened(place_of(newest.number, last)) as index:
-                yield index
 
     def _from(self, partition: int, offset: int) -> Sequence[Segment]:
         """The segments that may have records from an offset on."""

@@ -18,6 +18,12 @@ STARTS = "SELECT partition, offset FROM starts"
 NEWEST = "SELECT value FROM facts WHERE name = 'newest'"
 HEAD = "SELECT max(offset) + 1 FROM events WHERE partition = ?"
 START = "SELECT offset FROM starts WHERE partition = ?"
+LAST_POSITION = "SELECT ifnull(max(position), 0) FROM events"
+EVENT = "SELECT source, message_id, received_at FROM events WHERE position = ?"
+IDS_AFTER = (
+    "SELECT position, message_id, received_at FROM events WHERE position > ? "
+    "ORDER BY position LIMIT ?"
+)
 FIRST = "SELECT received_at FROM events ORDER BY position LIMIT 1"
 
 
@@ -95,6 +101,23 @@ class Segment:
     def size_when_sealed(self) -> int:
         return self.size()
 
+    def last_position(self) -> int:
+        """Where its last event is; 0 without events."""
+        with self.reading() as connection:
+            return last_position(connection)
+
+    def event_at(self, position: int) -> tuple[str, str, int] | None:
+        """Source, message id and instant of the event there, if there is one."""
+        with self.reading() as connection:
+            found: tuple[str, str, int] | None
+            found = connection.execute(EVENT, (position,)).fetchone()
+            return found
+
+    def ids_after(self, position: int, limit: int) -> list[tuple[int, str, int]]:
+        """Position, message id and instant of the events behind a position."""
+        with self.reading() as connection:
+            return connection.execute(IDS_AFTER, (position, limit)).fetchall()
+
     def damage(self) -> str:
         """Why not even its beginning can be read, or nothing."""
         try:
@@ -137,3 +160,8 @@ def head(connection: sqlite3.Connection, partition: int) -> int:
     if offset is None:
         (offset,) = connection.execute(START, (partition,)).fetchone() or (0,)
     return int(offset)
+
+
+def last_position(connection: sqlite3.Connection) -> int:
+    """Where the last event of that segment is; 0 without events."""
+    return int(connection.execute(LAST_POSITION).fetchone()[0])
