@@ -63,8 +63,8 @@ class Header:
 
     @property
     def room(self) -> int:
-        """How many more it takes: buckets that are nearly full overflow."""
-        return (3 << self.bits) // 4 - self.count
+        """How many more it takes: ten sixteenths, so that few buckets are full."""
+        return (10 << self.bits) // 16 - self.count
 
 
 class IdFile:
@@ -97,24 +97,16 @@ class IdFile:
         read, known, shift = self._read, self._read_already, self._shift
         for one in hashes:
             at = BEGIN + (int.from_bytes(one, "big") >> shift) * BUCKET
-            bucket = known[at] = read(at, BUCKET)
-            # Nearly always neither is so.
-            if (one in bucket or bucket[-8:] != FREE) and (
-                places := self._all_places(one, at)
-            ):
-                found[one] = places
+            for _ in range(self._buckets):
+                bucket = known[at] = read(at, BUCKET)
+                if one in bucket:
+                    entries = (bucket[n : n + ENTRY] for n in range(0, BUCKET, ENTRY))
+                    places = [place_in(entry) for entry in entries if entry[:8] == one]
+                    found[one] = found.get(one, []) + places
+                if bucket[-8:] == FREE:
+                    break
+                at = self._behind(at)
         return found
-
-    def _all_places(self, hash_: bytes, at: int) -> list[int]:
-        places: list[int] = []
-        for _ in range(self._buckets):
-            bucket = self._read(at, BUCKET)
-            entries = (bucket[n : n + ENTRY] for n in range(0, BUCKET, ENTRY))
-            places += [place_in(entry) for entry in entries if entry[:8] == hash_]
-            if bucket[-8:] == FREE:
-                break
-            at = self._behind(at)
-        return places
 
     def add(self, entries: Sequence[bytes], instead: Mapping[bytes, bytes]) -> None:
         """Adds entries, so far as they are not there; instead: of an entry that is no

@@ -57,13 +57,13 @@ def is_known(log: Log, numbers: range) -> bool:
     return all(log.find(f"m{n}") for n in (numbers[0], numbers[-1]))
 
 
-@pytest.mark.parametrize("many", [1, 3072, 3073, 60_000])
+@pytest.mark.parametrize("many", [1, 2560, 2561, 60_000])
 def test_a_small_file_goes_into_the_next(log: Log, many: int) -> None:
     for at in range(0, many, 1000):
         log.append(sent(range(at, min(many, at + 1000))))
     assert is_known(log, range(many))
     (path,) = files(log)
-    assert header(path).bits == {1: 12, 3072: 12, 3073: 16, 60_000: 20}[many]
+    assert header(path).bits == {1: 12, 2560: 12, 2561: 16, 60_000: 20}[many]
     assert header(path).count == many
 
 
@@ -96,7 +96,7 @@ def test_files_go_with_the_segments_of_their_ids(tmp_path: Path) -> None:
 
 
 def test_its_bytes_count(log: Log) -> None:
-    log.append(sent(range(3000)))
+    log.append(sent(range(2000)))
     segments = sum(file.stat().st_size for file in log.directory.glob("*.db*"))
     shared = (log.directory / "00000001.db-shm").stat().st_size
     assert log.bytes_on_disk() == segments - shared + BEGIN + (16 << 12)
