@@ -54,6 +54,16 @@ def parts_of(place: int) -> tuple[int, int]:
     return place >> POSITION_BITS, place & (1 << POSITION_BITS) - 1
 
 
+def path_of(directory: Path, number: int) -> Path:
+    """The file of that number."""
+    return directory / f"ids-{number:08}"
+
+
+def number_of(path: Path) -> int:
+    """The number of a file."""
+    return int(path.name[4:])
+
+
 class IdIndex:
     """The files of the index. They are opened for each use, as they are few, and others
     begin and remove some. max_disk: bytes that the log may have.
@@ -67,6 +77,8 @@ class IdIndex:
         self._bits = min(LARGEST, max(SMALLEST, entries.bit_length() - 1))
         self._boot = _boot()
         self._has_looked = False
+        # What there was at the last look, and the name of the next.
+        self._seen: tuple[list[Path], str] = ([], "")
         self._turn_to_sync = threading.Lock()
         self._reported: set[str] = set()
 
@@ -132,15 +144,30 @@ class IdIndex:
             logger.error("what was sent before is not known from %s", error)
 
     def _paths(self) -> list[Path]:
-        try:
-            names = os.listdir(self._directory)
-        except FileNotFoundError:
-            return []
-        return [self._directory / one for one in sorted(names) if one[:5] == "ids-0"]
+        """The files that there are, oldest first."""
+        known, after = self._seen
+        # More are added only at one end, and taken away at the other; or all at once.
+        is_same = known and os.path.exists(known[0]) and not os.path.exists(after)
+        return known if is_same else self._look()
+
+    def _look(self) -> list[Path]:
+        with suppress(FileNotFoundError):
+            names = sorted(os.listdir(self._directory))
+            found = [self._directory / one for one in names if one[:5] == "ids-0"]
+            after = number_of(found[-1]) + 1 if found else 1
+            self._seen = (found, str(path_of(self._directory, after)))
+            return found
+        return []
 
     def _open(self) -> list[IdFile]:
         """What there is, oldest first; nothing, where it cannot be used."""
-        paths, files = self._paths(), []
+        try:
+            return self._opened(self._paths())
+        except FileNotFoundError:  # they were made anew
+            return self._opened(self._look())
+
+    def _opened(self, paths: Sequence[Path]) -> list[IdFile]:
+        files: list[IdFile] = []
         try:
             for path in paths:
                 files.append(IdFile(path))
@@ -274,7 +301,7 @@ class OpenIndex:
     def begin(self, boot: bytes = UNKNOWN_BOOT) -> None:
         """Begins a new file, which takes in the last, if that is small."""
         if not self.files:
-            path = self._directory / "ids-00000001"
+            path = path_of(self._directory, 1)
             make(path, Header(os.urandom(16), boot, SMALLEST))
             self.files.append(IdFile(path))
             return
@@ -285,7 +312,7 @@ class OpenIndex:
         if is_moved := header.bits <= SMALL and bits > header.bits:
             count = header.count
             new = replace(header, bits=bits, synced=header.last, synced_count=count)
-        path = self._directory / f"ids-{int(old.path.name[4:]) + 1:08}"
+        path = path_of(self._directory, number_of(old.path) + 1)
         make(path, new, old if is_moved else None)
         self.files.append(IdFile(path))
         if is_moved:

@@ -45,8 +45,10 @@ class Segments:
         self._most, self._longest = most, longest
         # What there was at the last look, the file of the first, and that of the next.
         self._seen: tuple[list[Segment], str, str] = ([], "", "")
-        # Used only by who holds the lock.
+        # These are used only by who holds the lock. The second: when the first event of
+        # a segment was received.
         self._writer: tuple[int, sqlite3.Connection] | None = None
+        self._first: tuple[Segment | None, int] = (None, 0)
 
     def exist(self) -> bool:
         """Whether there is a log; asking makes none."""
@@ -219,11 +221,14 @@ class Segments:
         self._look()
 
     def _is_done(self, newest: Segment, instant: int) -> bool:
-        with self._writing_to(newest) as connection:
-            first = connection.execute(FIRST).fetchone()
-        if first is None:
-            return False
-        return newest.size() >= self._most or instant - first[0] >= self._longest
+        if self._first[0] is not newest:
+            with self._writing_to(newest) as connection:
+                first = connection.execute(FIRST).fetchone()
+            if first is None:
+                return False
+            self._first = (newest, first[0])
+        is_old = instant - self._first[1] >= self._longest
+        return is_old or newest.size() >= self._most
 
     @contextmanager
     def _writing_to(self, newest: Segment) -> Iterator[sqlite3.Connection]:
