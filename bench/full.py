@@ -25,7 +25,7 @@ from bench.running import (
 )
 
 # What decides how a log looks.
-FILES = ("ids", "log", "segment", "segments", "store")
+FILES = ("id_files", "id_index", "ids", "log", "segment", "segments", "store")
 
 # Beyond it a log is made anew: its events must be within `dedupe_window`.
 OLDEST = 8 * 3600.0
