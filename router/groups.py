@@ -5,7 +5,6 @@ disk, those that come meanwhile gather for the next.
 """
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -23,6 +22,8 @@ class _Entry(Generic[Item, Result]):
         self.item = item
         self.results: list[Result] = []
         self.error: BaseException | None = None
+        # Each sleeps on its own, so who is done need not wait for who is not.
+        self.woken = threading.Semaphore(0)
 
     @property
     def is_done(self) -> bool:
@@ -31,30 +32,38 @@ class _Entry(Generic[Item, Result]):
 
 class GroupCommit(Generic[Item, Result]):
     """commit: called by one thread at a time; takes items, in the order in which they
-    came, and returns a result for each. What it raises is raised to all of them."""
+    came, and returns a result for each. What it raises is raised to all of them.
+
+    It is called by the thread of the first item that it takes.
+    """
 
     def __init__(self, commit: Callable[[Take[Item]], Sequence[Result]]) -> None:
         self._commit = commit
-        self._turn = threading.Lock()
-        self._waiting: deque[_Entry[Item, Result]] = deque()
+        self._lock = threading.Lock()
+        self._waiting: list[_Entry[Item, Result]] = []
+        self._is_led = False
 
     def write(self, item: Item) -> Result:
         """What became of the item; it is committed when this returns."""
         mine: _Entry[Item, Result] = _Entry(item)
-        self._waiting.append(mine)
-        with self._turn:
-            if not mine.is_done:
-                self._write_all()
+        with self._lock:
+            self._waiting.append(mine)
+            leads, self._is_led = not self._is_led, True
+        if not leads:
+            mine.woken.acquire()
+        if not mine.is_done:
+            self._lead()
         if mine.error is not None:
             raise mine.error
         return mine.results[0]
 
-    def _write_all(self) -> None:
+    def _lead(self) -> None:
         taken: list[_Entry[Item, Result]] = []
 
         def take() -> Sequence[Item]:
-            while self._waiting:
-                taken.append(self._waiting.popleft())
+            with self._lock:
+                taken.extend(self._waiting)
+                self._waiting = []
             return [entry.item for entry in taken]
 
         try:
@@ -65,3 +74,10 @@ class GroupCommit(Generic[Item, Result]):
         except BaseException as error:
             for entry in taken:
                 entry.error = error
+        # First who leads next, as the disk is free.
+        with self._lock:
+            self._is_led = bool(self._waiting)
+            if self._waiting:
+                self._waiting[0].woken.release()
+        for entry in taken[1:]:
+            entry.woken.release()

@@ -1,6 +1,7 @@
 """Group commit: who writes at the same time shares a transaction."""
 
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -103,3 +104,28 @@ def test_an_error_is_everybodys_and_the_next_group_begins_anew(
     writers.start([4])
     writers.join()
     assert (writers.told[4], disk.groups) == (40, [[4]])
+
+
+def test_who_waits_for_the_disk_waits_with_the_others() -> None:
+    sizes: list[int] = []
+
+    def commit(take: Take[int]) -> Sequence[int]:
+        time.sleep(0.005)  # a disk
+        items = take()
+        sizes.append(len(items))
+        return items
+
+    group = GroupCommit(commit)
+
+    def write_on() -> None:
+        for item in range(20):
+            assert group.write(item) == item
+
+    threads = [threading.Thread(target=write_on) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sum(sizes) == 160
+    # Were each in a commit of its own there would be 160 of them.
+    assert len(sizes) < 60
