@@ -1,5 +1,6 @@
 """The sides of the rows about delivering: from the log to the partner's receipt."""
 
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from bench import accepting, machine
 from bench.measuring import Sampler
 from bench.running import (
+    WORKERS,
     Partner,
     Place,
     configure,
@@ -20,17 +22,19 @@ from bench.running import (
     started,
 )
 
-# What takes about two seconds, in one process.
-EVENTS = {True: 30_000, False: 2_500}
-# A lane of the router for each, which it has 8 of: `[router] partitions`.
-THREADS = 8
-
-DELIVER = (sys.executable, "-m", "router", "deliver")
+# What takes about two seconds.
+EVENTS = {True: 60_000, False: 4_000}
+# Seconds in which the workers share the lanes, each of which then waits for an answer.
+SETTLING = 1.5
+# Events in a batch post themselves from one thread faster than they are mapped. One a
+# request: as many processes and threads as the router has workers and lanes.
+PROCESSES = {True: 1, False: WORKERS}
+THREADS = {True: 1, False: 4}
 
 
 @contextmanager
 def ours(place: Place, *, batch: bool) -> Iterator[Sampler]:
-    """`router deliver`, with a backlog; each sample delivers the same anew."""
+    """A router with a backlog, which each sample delivers anew."""
     many = place.share(EVENTS[batch])
     with ExitStack() as stack:
         to = stack.enter_context(partner(place))
@@ -58,40 +62,60 @@ def deliver(place: Place, to: Partner, many: int) -> float:
     for path in (place.directory / "data").glob("ledger*"):
         path.unlink()
     to.forget()
-    with started(place, DELIVER) as process:
-        return to.wait(many, process).rate
+    # Else the lanes of the first worker would begin before the second is up.
+    with to.away(), gunicorn(place) as process:
+        process.signal(signal.SIGCONT)
+        time.sleep(SETTLING)
+        began = to.back()
+        return many / (to.wait(many, process).last - began)
 
 
 @contextmanager
 def ceiling(place: Place, *, batch: bool) -> Iterator[Sampler]:
-    """ceilings/deliver.py with the bytes that the router sends; in one process too."""
+    """ceilings/deliver.py with the bytes that the router sends."""
     many = place.share(EVENTS[batch])
     bodies = record(place, many, batch=batch)
     with partner(place) as to:
 
         def sample() -> Sequence[float]:
-            return [post(place, to, bodies, many)]
+            return [post(place, to, bodies, many, batch=batch)]
 
         yield sample
 
 
-def record(place: Place, many: int, *, batch: bool) -> Path:
-    """The bodies that a router delivers so many events in."""
+def record(place: Place, many: int, *, batch: bool) -> Sequence[Path]:
+    """The bodies that a router delivers so many events in, a file for each process."""
     bodies, router = place.directory / "bodies", place.within("router")
     with partner(place, record=bodies) as to:
         fill(router, to, many, batch=batch)
         deliver(router, to, many)
-    return bodies
+    lines = bodies.read_bytes().splitlines(keepends=True)
+    shares = []
+    for number in range(PROCESSES[batch]):
+        shares.append(place.directory / f"bodies-{number}")
+        shares[-1].write_bytes(b"".join(lines[number :: PROCESSES[batch]]))
+    return shares
 
 
-def post(place: Place, to: Partner, bodies: Path, many: int) -> float:
+def post(
+    place: Place, to: Partner, bodies: Sequence[Path], many: int, *, batch: bool
+) -> float:
     """Events a second of bodies that were recorded, posted as they are."""
     script = machine.HERE / "ceilings" / "deliver.py"
-    url = f"{to.url}/behavioral/bench"
+    url, threads = f"{to.url}/behavioral/bench", str(THREADS[batch])
     to.forget()
-    with started(place, [sys.executable, script, url, bodies, str(THREADS)]) as process:
-        process.popen.wait()
-    return to.wait(many, process).rate
+    with to.away(), ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                started(place, [sys.executable, script, url, path, threads])
+            )
+            for path in bodies
+        ]
+        time.sleep(SETTLING)
+        began = to.back()
+        for process in processes:
+            process.popen.wait()
+    return many / (to.seen().last - began)
 
 
 @contextmanager

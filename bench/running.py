@@ -169,8 +169,23 @@ class Seen:
 class Partner:
     """The partner that all deliveries go to."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, process: Process) -> None:
         self.url = f"http://127.0.0.1:{port}"
+        self._process = process
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Within, it answers nobody until it is back."""
+        self._process.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.signal(signal.SIGCONT)
+
+    def back(self) -> float:
+        """Answers all that have come; the instant, in monotonic seconds."""
+        self._process.signal(signal.SIGCONT)
+        return time.monotonic()
 
     def seen(self) -> Seen:
         with urlopen(f"{self.url}/", timeout=10) as answer:
@@ -195,7 +210,7 @@ def partner(place: Place, record: Path | None = None) -> Iterator[Partner]:
         assert process.popen.stdout
         with process.popen.stdout as output:
             port = int(output.readline())
-        yield Partner(port)
+        yield Partner(port, process)
 
 
 def wait_for(is_so: Callable[[], bool], process: Process, every: float = 0.1) -> None:

@@ -10,13 +10,16 @@ whatever process was killed when. Retrying are dead letters that were put back t
 what it sent since the last sync (delivery.py).
 """
 
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from router.errors import RouterError
+from router.groups import GroupCommit, Take
 from router.letters import (
     ANY_RETRYING,
     KEPT_CLOSED,
@@ -113,6 +116,30 @@ def surplus(offsets: Offsets, counts: Counts) -> int:
     return passed - counts.total()
 
 
+class Passed(NamedTuple):
+    """Events that a lane is done with; see `Ledger.commit`."""
+
+    destination: str
+    partition: int
+    span: tuple[int, int]
+    counts: Mapping[tuple[str, str], int]
+    letters: Sequence[DeadLetter]
+
+
+def _move(connection: sqlite3.Connection, passed: Passed) -> bool:
+    destination, partition, span, counts, letters = passed
+    moved = connection.execute(
+        "UPDATE offsets SET offset = ? "
+        "WHERE destination = ? AND partition = ? AND offset = ?",
+        (span[1], destination, partition, span[0]),
+    )
+    if moved.rowcount != 1:
+        return False
+    add_counts(connection, destination, partition, counts)
+    insert(connection, letters)
+    return True
+
+
 class Ledger:
     """The ledger in `data_dir/ledger.db`. All methods raise StorageUnavailable.
 
@@ -130,6 +157,7 @@ class Ledger:
         self.close = self._db.close
         self.bytes_on_disk = self._db.size
         self._clock = clock
+        self._group = GroupCommit(self._commit)
         self._quiet: dict[str, tuple[bytes, float]] = {}
 
     def register(self, destination: str, starts: Mapping[int, int]) -> None:
@@ -190,21 +218,21 @@ class Ledger:
         counts: Mapping[tuple[str, str], int],
         letters: Sequence[DeadLetter] = (),
     ) -> None:
-        """Moves the offset over span = (from, to), with what became of its events.
+        """Moves the offset over span = (from, to), with what became of its events; in
+        one transaction with what other threads commit.
 
         counts: how many by (state, code). Raises Fenced if the offset is not at
         span[0].
         """
+        passed = Passed(destination, partition, span, counts, letters)
+        if not self._group.write(passed):
+            raise Fenced(f"{destination}: partition {partition} has moved on")
+
+    def _commit(self, take: Take[Passed]) -> list[bool]:
+        """Whether the offset of each was where it says, and so has moved."""
         with self._db.write() as connection:
-            moved = connection.execute(
-                "UPDATE offsets SET offset = ? "
-                "WHERE destination = ? AND partition = ? AND offset = ?",
-                (span[1], destination, partition, span[0]),
-            )
-            if moved.rowcount != 1:
-                raise Fenced(f"{destination}: partition {partition} has moved on")
-            add_counts(connection, destination, partition, counts)
-            insert(connection, letters)
+            # Others may have come while this waited for the lock.
+            return [_move(connection, passed) for passed in take()]
 
     def counts(self, destination: str, *, replays: bool = False) -> Counts:
         """How many events by (state, code); replays: with those it was sent again."""
