@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from router import codec, config, plugins, reports, scaffold
-from router.app import at_log, disk_problems, log_to_stderr, settle
+from router.app import at_log, collect_less_often, disk_problems, log_to_stderr, settle
 from router.backup import back_up
 from router.cases import explain_and_save
 from router.commands import (
@@ -282,6 +282,7 @@ def deliver() -> None:
     settle(found, shared)
     settings = found.router
     lanes = Lanes(found.destinations.values(), shared, settings.data_dir)
+    collect_less_often()
     retention = Retention(shared, settings.data_dir, settings.retention)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -14,8 +14,6 @@ import requests
 
 def post(url: str, bodies: list[bytes]) -> None:
     with requests.Session() as session:
-        # Else it asks the environment, and ~/.netrc, for each request.
-        session.trust_env = False
         headers = {"Content-Type": "application/json"}
         for body in bodies:
             session.post(
