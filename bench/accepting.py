@@ -1,5 +1,6 @@
 """The sides of the rows about accepting: a client posts, and the answer is 200."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
@@ -15,9 +16,12 @@ from bench.running import (
     load,
     movable_ink,
     partner,
+    started,
 )
 
 BATCH = 100
+
+DELIVER = (sys.executable, "-m", "router", "deliver")
 
 
 def sampler(process: Process, place: Place, batch: int, scale: float = 1.0) -> Sampler:
@@ -50,13 +54,21 @@ def ceiling(place: Place, *, batch: int) -> Iterator[Sampler]:
 
 @contextmanager
 def with_destinations(place: Place, *, number: int) -> Iterator[Sampler]:
-    """A router that delivers to so many at once."""
+    """A router whose events go to so many destinations at once, by `router deliver`
+    beside the workers."""
     with ExitStack() as stack:
         to = stack.enter_context(partner(place))
         table = movable_ink(to, batch=True)
-        configure(place, {f"to_{n}": table for n in range(number)})
+        configure(place, {f"to_{n}": table for n in range(number)}, deliver=False)
         process = stack.enter_context(gunicorn(place))
-        yield sampler(process, place, BATCH)
+        lanes = stack.enter_context(started(place, DELIVER))
+        accept = sampler(process, place, BATCH)
+
+        def sample() -> Sequence[float]:
+            with lanes.turn():
+                return accept()
+
+        yield sample
 
 
 def linear(place: Place, *, workers: int) -> AbstractContextManager[Sampler]:
