@@ -18,42 +18,54 @@ class Deadlines:
         self, seconds: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._seconds, self._clock = seconds, clock
+        # Changed by all threads, without a lock: each has a key of its own.
         self._waiting: dict[int, tuple[float, socket.socket]] = {}
-        self._begins = threading.Condition()
-        self._sleeps = False
+        self._starting = threading.Lock()
         self._watch: threading.Thread | None = None
+        self._sleeps = False
+        self._called = threading.Event()
 
     @contextmanager
     def over(self, waited: socket.socket) -> Iterator[None]:
         """Watches the socket meanwhile."""
         key = id(waited)
-        with self._begins:
-            self._waiting[key] = (self._clock() + self._seconds, waited)
-            if self._watch is None:
-                # Begun by the first request, as no thread outlives a fork.
-                self._watch = threading.Thread(target=self._run, daemon=True)
-                self._watch.start()
-            if self._sleeps:
-                self._begins.notify()
+        self._waiting[key] = (self._clock() + self._seconds, waited)
+        if self._watch is None:
+            self._start()
+        if self._sleeps:
+            self._called.set()
         try:
             yield
         finally:
-            with self._begins:
-                del self._waiting[key]
+            del self._waiting[key]
+
+    def _start(self) -> None:
+        # By the first request, as no thread outlives a fork.
+        with self._starting:
+            if self._watch is None:
+                self._watch = threading.Thread(target=self._run, daemon=True)
+                self._watch.start()
 
     def _run(self) -> None:
-        with self._begins:
-            while True:
-                now = self._clock()
-                for end, waited in self._waiting.values():
-                    if end <= now:
-                        hang_up(waited)
-                # Each waits for the same time, so the first of them is due first, and
-                # none that comes later has to wake this thread.
-                due = [end for end, _ in self._waiting.values() if end > now]
-                self._sleeps = not due
-                self._begins.wait(due[0] - now if due else None)
+        while True:
+            now = self._clock()
+            for end, waited in list(self._waiting.values()):
+                if end <= now:
+                    hang_up(waited)
+            # Each waits for the same time, so the first of them is due first, and none
+            # that comes later has to wake this thread.
+            if due := self._due(now):
+                self._called.wait(due[0] - now)
+            else:
+                self._sleeps = True
+                # One that came before could not know of it.
+                if not self._due(now):
+                    self._called.wait()
                 self._sleeps = False
+            self._called.clear()
+
+    def _due(self, now: float) -> list[float]:
+        return [end for end, _ in list(self._waiting.values()) if end > now]
 
 
 def hang_up(connection: socket.socket) -> None:
