@@ -60,15 +60,19 @@ class Ear:
 
 
 def _open_pipes(data_dir: Path) -> Iterator[int]:
+    # By names, as this is done for each commit of the log, and a Path is slow to make.
+    directory = os.path.join(data_dir, WORKERS)
     with suppress(FileNotFoundError):
-        for path in (data_dir / WORKERS).iterdir():
-            if path.name.startswith("."):
+        for name in os.listdir(directory):
+            if name.startswith("."):
                 continue
+            path = f"{directory}/{name}"
             try:
                 pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
             except OSError as error:
                 if error.errno == errno.ENXIO:  # nobody reads it
-                    path.unlink(missing_ok=True)
+                    with suppress(FileNotFoundError):
+                        os.unlink(path)
                 continue
             try:
                 yield pipe
