@@ -154,6 +154,15 @@ def test_case_3_numeric_product_ids_become_text_and_prices_stay():
     }
 
 
+@pytest.mark.parametrize("products", [None, {}, {"sku": 5}, "P1", 5, [[]]])
+def test_case_3_an_entire_event_keeps_what_is_no_id_and_no_list_of_products(products):
+    odd = {"product_id": 1.5, "sku": None}
+    given = {**odd, "id": 9, "products": products}
+    assert properties("Product Added", given, E) == given
+    listed = {"product_id": "P1", "products": [odd, odd]}
+    assert properties("Product Added", listed, E) == listed
+
+
 @pytest.mark.parametrize(
     ("members", "user_id"),
     [
@@ -505,6 +514,7 @@ def test_a_normalized_order_is_the_reference_s_example():
             None,
         ),
         ({"categories": "A"}, None, {"categories": "A"}),
+        ({"categories": [5, None, [], "A"]}, [{"id": "5"}, {"id": "A"}], None),
     ],
 )
 def test_case_12_categories_win_over_category(given, categories, meta):
@@ -615,6 +625,7 @@ def test_case_16_a_name_outside_the_specification_is_not_for_movable_ink(
     ("custom", "name", "sent"),
     [
         (["Signed Up"], "signed up ", "Signed Up"),
+        ([" Signed Up "], "Signed Up", "Signed Up"),
         ("*", " Anything", "Anything"),
         (["Signed Up"], "Signed Out", None),
         ("*", " ", None),
@@ -667,6 +678,19 @@ def test_normalized_names_are_spelt_as_the_settings_say(event_names, name, sent)
     assert (
         mapped(track(name, VIEWED), options(event_names=event_names))["event"] == name
     )
+
+
+def test_what_is_said_twice_counts_where_it_is_nearest():
+    given = {"metadata": {"a": 1, "b": 1, "c": 1}, "meta": {"b": 2, "c": 2}, "c": 3}
+    found = properties("Product Viewed", {**VIEWED, **given})
+    assert found["meta"] == {"a": 1, "b": 2, "c": 3}
+    odd = {"metadata": "m", "meta": [1]}
+    assert properties("Product Viewed", {**VIEWED, **odd})["meta"] == odd
+
+
+@pytest.mark.parametrize("given", [{}, None, "x", []])
+def test_normalized_leaves_out_properties_that_are_none(given):
+    assert "properties" not in mapped(track("Cart Viewed", given))
 
 
 def test_an_entire_event_keeps_all_that_it_need_not_change():
