@@ -8,7 +8,7 @@ path: `properties.products[2].price: required`. Names may be dotted paths.
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,18 +24,18 @@ LONGEST_INTEGER = 300
 class Requirement:
     """One requirement, built by the functions below.
 
-    words: what it is, for `router plugins NAME`. problems: yields a line for each thing
-    that is wrong with an object, given the object, its path, and the whole event.
+    words: what it is, for `router plugins NAME`. problems: a line for each thing that
+    is wrong with an object, given the object, its path, and the whole event.
     """
 
     name: str
     words: str
-    problems: Callable[[Any, str, Any], Iterator[str]]
+    problems: Callable[[Any, str, Any], Iterable[str]]
 
 
 def required(name: str) -> Requirement:
     """There, and neither null nor blank."""
-    return _field(name, "", lambda value: True)
+    return _field(name, "", lambda value: not is_absent(value))
 
 
 def identifier(name: str) -> Requirement:
@@ -58,9 +58,11 @@ def any_of(*alternatives: str | Requirement) -> Requirement:
     known = [_requirement(one) for one in alternatives]
     names = " or ".join(one.name for one in known)
 
-    def problems(value: Any, path: str, event: Any) -> Iterator[str]:
-        if all(any(one.problems(value, path, event)) for one in known):
-            yield f"{path}: {names} required"
+    def problems(value: Any, path: str, event: Any) -> Iterable[str]:
+        for one in known:
+            if not any(one.problems(value, path, event)):
+                return ()
+        return [f"{path}: {names} required"]
 
     return Requirement(names, " or ".join(one.words for one in known), problems)
 
@@ -69,18 +71,19 @@ def each(name: str, *requirements: str | Requirement) -> Requirement:
     """A list that is not empty, of objects that each meet the requirements."""
     known = [_requirement(one) for one in requirements]
 
-    def problems(value: Any, path: str, event: Any) -> Iterator[str]:
+    def problems(value: Any, path: str, event: Any) -> Iterable[str]:
         items = lookup(value, name)
         if not isinstance(items, list) or not items:
-            yield f"{path}.{name}: required non-empty list"
-            return
+            return [f"{path}.{name}: required non-empty list"]
+        found: list[str] = []
         for index, item in enumerate(items):
             place = f"{path}.{name}[{index}]"
-            if not isinstance(item, Mapping):
-                yield f"{place}: must be an object"
+            if not isinstance(item, dict):
+                found.append(f"{place}: must be an object")
                 continue
             for one in known:
-                yield from one.problems(item, place, event)
+                found += one.problems(item, place, event)
+        return found
 
     words = "; ".join(one.words for one in known)
     return Requirement(name, f"{name}, a non-empty list, each with: {words}", problems)
@@ -99,11 +102,10 @@ def in_event(inner: Requirement) -> Requirement:
 def check(requirements: Sequence[Requirement], event: Mapping[str, Any]) -> list[str]:
     """Every problem that the event's properties have, in the order declared."""
     properties = event.get("properties") or {}
-    return [
-        problem
-        for requirement in requirements
-        for problem in requirement.problems(properties, "properties", event)
-    ]
+    found: list[str] = []
+    for one in requirements:
+        found += one.problems(properties, "properties", event)
+    return found
 
 
 def is_absent(value: Any) -> bool:
@@ -113,11 +115,11 @@ def is_absent(value: Any) -> bool:
 
 def is_identifier(value: Any) -> bool:
     """Whether value can serve as an id; 0 can, true cannot."""
-    if isinstance(value, bool):
-        return False
+    if isinstance(value, str):
+        return bool(value.strip())
     if isinstance(value, float):
         return value.is_integer()
-    return isinstance(value, int) or (isinstance(value, str) and bool(value.strip()))
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_absolute_url(value: Any) -> bool:
@@ -133,23 +135,24 @@ def to_number(value: Any) -> int | float | None:
         match = NUMERAL.fullmatch(value)
         is_float = match and (match[1] or match[2] or len(value) > LONGEST_INTEGER)
         value = (float(value) if is_float else int(value)) if match else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return value if isinstance(value, int) or math.isfinite(value) else None
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def to_text(value: Any) -> str | None:
     """An id as text: what is not blank, trimmed, or a whole number in digits; None for
     anything else."""
-    if not is_identifier(value):
-        return None
-    return str(int(value)) if isinstance(value, float) else str(value).strip()
+    if isinstance(value, str):
+        return value.strip() or None
+    return str(int(value)) if is_identifier(value) else None
 
 
 def lookup(value: Any, dotted: str) -> Any:
     """The member at a dotted path, or None where the path ends early."""
     for name in dotted.split("."):
-        if not isinstance(value, Mapping):
+        # What JSON calls an object; to ask for any Mapping would take far longer.
+        if not isinstance(value, dict):
             return None
         value = value.get(name)
     return value
@@ -160,11 +163,11 @@ def _requirement(one: str | Requirement) -> Requirement:
 
 
 def _field(name: str, kind: str, test: Callable[[Any], bool]) -> Requirement:
-    def problems(value: Any, path: str, event: Any) -> Iterator[str]:
+    def problems(value: Any, path: str, event: Any) -> Iterable[str]:
         found = lookup(value, name)
-        if is_absent(found):
-            yield f"{path}.{name}: required"
-        elif not test(found):
-            yield f"{path}.{name}: must be {kind}"
+        if test(found):
+            return ()
+        what = "required" if is_absent(found) else f"must be {kind}"
+        return [f"{path}.{name}: {what}"]
 
     return Requirement(name, f"{name} ({kind})" if kind else name, problems)
