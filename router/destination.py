@@ -15,7 +15,7 @@ import pluggy
 
 from router import codec
 from router.errors import Misconfigured, Outcome, Partial, Rejected, Retry
-from router.events import ALL, user_key
+from router.events import ALL, TYPES, user_key
 from router.letters import DeadLetter, Retried
 from router.log import Record
 from router.requirements import Requirement, check
@@ -83,6 +83,8 @@ class Destination:
         self.settings = settings
         self.plugin = settings.plugin
         self._hooks = manager.hook
+        hooks = {kind: getattr(manager.hook, kind) for kind in TYPES}
+        self._mapping = {kind: h for kind, h in hooks.items() if h.get_hookimpls()}
         self._names = {name, self.plugin, *settings.integration_names}
         self._rules = Transforms.of(settings.keep, settings.drop, settings.hash)
         declared: Mapping[str, Sequence[Requirement]]
@@ -164,7 +166,7 @@ class Destination:
             return "event_not_selected", "not one of its `events`"
         if not is_switched_on(event.get("integrations"), self._names):
             return "integrations", "the event's `integrations` object switches it off"
-        if not getattr(self._hooks, kind).get_hookimpls():
+        if kind not in self._mapping:
             return "unsupported_type", f"{self.plugin} takes no {kind} calls"
         return None
 
@@ -174,8 +176,7 @@ class Destination:
         return check(self.requirements.get(_plain(event["event"]), ()), event)
 
     def _map(self, delivery: Delivery, event: Mapping[str, Any]) -> None:
-        hook = getattr(self._hooks, event["type"])
-        payload = hook(event=event, settings=self.settings)
+        payload = self._mapping[event["type"]](event=event, settings=self.settings)
         if payload is None:
             what = f"{self.plugin} does not take this event"
             delivery.settle(SKIPPED, "unsupported_event", what)
@@ -190,7 +191,8 @@ def is_switched_on(integrations: Any, names: set[str]) -> bool:
     under a name means yes, an object of options too. Names are matched exactly; one
     that is spelt in another case counts where no other name is given.
     """
-    if not isinstance(integrations, Mapping):
+    # Almost no event says false; a 0 looks like one here, but not below.
+    if not isinstance(integrations, dict) or False not in integrations.values():
         return True
     given = {name: v for name, v in integrations.items() if v is not None and v != ""}
     said = [given[name] for name in names if name in given]
