@@ -1,9 +1,8 @@
 """Who an event is of: the identifier that Movable Ink knows, and the anonymous id."""
 
 import hashlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from router import Rejected
 from router.hookspecs import Event
@@ -25,8 +24,7 @@ USER_IDS = (
 EMAILS = ("traits.email", "context.traits.email")
 
 
-@dataclass(frozen=True)
-class Person:
+class Person(NamedTuple):
     """The ids of an event, at least one of them."""
 
     user_id: str | None
@@ -42,21 +40,24 @@ def who(event: Event, settings: Settings) -> Person:
 
 
 def _user_id(event: Event, settings: Settings) -> str | None:
-    by_id = (to_text(lookup(event, path)) for path in USER_IDS)
     if settings.identifier == "user_id":
-        return _first([*by_id, *_emails(event, _as_it_is)])
-    return _first([*_emails(event, FORMS[settings.identifier]), *by_id])
+        return _id(event) or _email(event, _as_it_is)
+    return _email(event, FORMS[settings.identifier]) or _id(event)
 
 
-def _emails(event: Event, form: Callable[[str], str]) -> Iterable[str]:
+def _id(event: Event) -> str | None:
+    for path in USER_IDS:
+        if found := to_text(lookup(event, path)):
+            return found
+    return None
+
+
+def _email(event: Event, form: Callable[[str], str]) -> str | None:
     for path in EMAILS:
         found = lookup(event, path)
         if isinstance(found, str) and found.strip():
-            yield form(found.strip())
-
-
-def _first(found: Iterable[str | None]) -> str | None:
-    return next((one for one in found if one), None)
+            return form(found.strip())
+    return None
 
 
 def _as_it_is(email: str) -> str:
