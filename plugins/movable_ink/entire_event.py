@@ -2,7 +2,6 @@
 its user resolved and its time in one form. Nothing else is touched, but for what the
 fallbacks of the settings fill in."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from router.hookspecs import Event
@@ -30,45 +29,42 @@ def entire_event(
     _set_or_remove(payload, "anonymousId", person.anonymous_id)
     _set_or_remove(payload, "timestamp", when(event, settings))
     properties = event.get("properties")
-    if name is not None and isinstance(properties, Mapping):
-        payload["properties"] = _with_text_ids(properties) | _filled(
-            event, name, settings
-        )
+    if name is not None and isinstance(properties, dict):
+        payload["properties"] = _properties(event, name, settings)
     return payload
+
+
+def _properties(event: Event, name: str, settings: Settings) -> dict[str, Any]:
+    properties = _with_text_ids(event["properties"])
+    changed = _filled(event, name, settings)
+    if isinstance(properties.get("products"), list):
+        changed["products"] = [
+            _with_text_ids(one) if isinstance(one, dict) else one
+            for one in properties["products"]
+        ]
+    return {**properties, **changed} if changed else properties
 
 
 def _filled(event: Event, name: str, settings: Settings) -> dict[str, Any]:
     # Movable Ink reads these where its mapping looks for them, in `properties`: so
     # a fallback is written there, or the event would pass here and be lost there.
     properties = event["properties"]
-    if name == VIEWED and absolute_url(properties.get("url")) is None:
+    url, total = properties.get("url"), properties.get("total")
+    if name == VIEWED and settings.page_url_fallback and absolute_url(url) is None:
         return present({"url": fallbacks.page_url(event, settings)})
-    if name == ORDER and to_number(properties.get("total")) is None:
+    if name == ORDER and settings.total_fallback and to_number(total) is None:
         return present({"total": fallbacks.total(properties, settings)})
     return {}
 
 
-def _with_text_ids(properties: Mapping[str, Any]) -> dict[str, Any]:
-    copy = _product(properties)
-    if isinstance(copy.get("products"), list):
-        copy["products"] = [
-            _product(one) if isinstance(one, Mapping) else one
-            for one in copy["products"]
-        ]
-    return copy
-
-
-def _product(product: Mapping[str, Any]) -> dict[str, Any]:
-    copy = dict(product)
-    for name in PRODUCT_IDS:
-        if not isinstance(copy.get(name), str):
-            _set_if_known(copy, name, to_text(copy.get(name)))
-    return copy
-
-
-def _set_if_known(target: dict[str, Any], name: str, value: Any) -> None:
-    if value is not None:
-        target[name] = value
+def _with_text_ids(product: dict[str, Any]) -> dict[str, Any]:
+    """The product itself, or a copy where an id of it is no text."""
+    texts = {
+        name: to_text(product[name])
+        for name in PRODUCT_IDS
+        if not isinstance(product.get(name, ""), str)
+    }
+    return {**product, **present(texts)} if texts else product
 
 
 def _set_or_remove(target: dict[str, Any], name: str, value: Any) -> None:
