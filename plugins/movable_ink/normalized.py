@@ -18,6 +18,12 @@ from .moments import when
 from .settings import Settings
 from .values import absolute_url, categories, currency, present, quantity, searched
 
+# The same order for every event, so that orders join product views.
+PRODUCT_IDS = {
+    "product_id": ("product_id", "sku", "id"),
+    "sku": ("sku", "product_id", "id"),
+}
+
 
 def normalized(
     event: Event, name: str | None, person: Person, settings: Settings
@@ -56,10 +62,10 @@ class Left:
     def take(self, read: Callable[[Any], Any], *names: str) -> Any:
         """The first of the named properties that can be read so; it is used up."""
         for name in names:
-            value = read(self._left.get(name))
-            if value is not None:
+            value = self._left.get(name)
+            if value is not None and (found := read(value)) is not None:
                 del self._left[name]
-                return value
+                return found
         return None
 
     def peek(self, read: Callable[[Any], Any], name: str) -> Any:
@@ -68,12 +74,13 @@ class Left:
 
     def meta(self) -> dict[str, Any] | None:
         """All that is left, with the members of `meta` and `metadata` beside it."""
-        inner = [self.take(_object, name) or {} for name in ("metadata", "meta")]
-        merged = {**inner[0], **inner[1], **self._left}
+        metadata = self.take(_object, "metadata") or {}
+        meta = self.take(_object, "meta") or {}
+        merged = {**metadata, **meta, **self._left}
         return {n: v for n, v in merged.items() if not is_absent(v)} or None
 
 
-@dataclass(frozen=True)
+@dataclass
 class View:
     """A track event on its way into one of the shapes below.
 
@@ -89,7 +96,7 @@ class View:
     def product(self) -> dict[str, Any]:
         left = self.left
         return {
-            "id": left.take(to_text, *self._product_ids()),
+            "id": left.take(to_text, *PRODUCT_IDS[self.settings.product_id_source]),
             "sku": left.take(to_text, "sku"),
             "title": left.take(to_text, "name", "title"),
             "price": left.take(to_number, "price"),
@@ -139,24 +146,20 @@ class View:
     def _items(self, products: Any) -> list[dict[str, Any]] | None:
         if not isinstance(products, list):
             return None
-        return [self._item(one) for one in products if isinstance(one, Mapping)] or None
+        return [self._item(one) for one in products if isinstance(one, dict)] or None
 
     def _item(self, product: Mapping[str, Any]) -> dict[str, Any]:
         left = Left(product)
         item = {
-            "id": left.take(to_text, *self._product_ids()),
+            "id": left.take(to_text, *PRODUCT_IDS[self.settings.product_id_source]),
             "sku": left.take(to_text, "sku"),
             "title": left.take(to_text, "name", "title"),
             "price": left.take(to_number, "price"),
             "quantity": left.take(quantity, "quantity"),
             "url": left.take(to_text, "url"),
         }
-        return present({**item, "meta": left.meta()})
-
-    def _product_ids(self) -> tuple[str, ...]:
-        """The same order for every event, so that orders join product views."""
-        first = self.settings.product_id_source
-        return (first, "sku" if first == "product_id" else "product_id", "id")
+        item["meta"] = left.meta()
+        return present(item)
 
     def _in_cart(self) -> dict[str, Any]:
         return {
@@ -189,13 +192,16 @@ def _properties(event: Event, name: str, settings: Settings) -> dict[str, Any] |
         return properties
     left = Left(properties or {})
     shaped = SHAPES[name](View(event, name, settings, left))
-    return present({**shaped, "meta": left.meta()})
+    shaped["meta"] = left.meta()
+    return present(shaped)
 
 
 def _timezone(event: Event) -> str | None:
-    paths = ("context.timezone", "properties.timezone")
-    found = (lookup(event, path) for path in paths)
-    return next((one for one in found if isinstance(one, str) and one.strip()), None)
+    for path in ("context.timezone", "properties.timezone"):
+        found = lookup(event, path)
+        if isinstance(found, str) and found.strip():
+            return found
+    return None
 
 
 def _traits(event: Event) -> dict[str, Any] | None:
@@ -203,4 +209,4 @@ def _traits(event: Event) -> dict[str, Any] | None:
 
 
 def _object(value: Any) -> dict[str, Any] | None:
-    return dict(value) if isinstance(value, Mapping) and value else None
+    return value if isinstance(value, dict) and value else None

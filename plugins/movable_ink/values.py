@@ -49,7 +49,7 @@ def present(members: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _category(value: Any) -> dict[str, str] | None:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         value = {"id": value}
     ids = (to_text(value.get(name)) for name in ("id", "category_id", "name"))
     found = {
