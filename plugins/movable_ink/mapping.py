@@ -37,5 +37,4 @@ def recognise(name: Any, settings: Settings) -> str | None:
 def _custom(name: str, settings: Settings) -> str | None:
     if settings.custom_events == ANY:
         return name.strip()
-    named = {plain(one): one.strip() for one in settings.custom_events}
-    return named.get(plain(name))
+    return settings.custom_names.get(plain(name))

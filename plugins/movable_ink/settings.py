@@ -1,6 +1,7 @@
 """The settings of a Movable Ink destination."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 from urllib.parse import quote
 
@@ -164,6 +165,11 @@ class Settings(DestinationSettings):
                 f"expected at most {MOST_EVENTS}"
             )
         return self
+
+    @cached_property
+    def custom_names(self) -> Mapping[str, str]:
+        """Those of `custom_events`: as they are compared, and as they are sent."""
+        return {plain(one): one.strip() for one in self.custom_events}
 
     @property
     def url(self) -> str:
