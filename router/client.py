@@ -74,6 +74,8 @@ class Session(requests.Session):
         self.timeout = timeout
         # Else requests asks the whole environment for each call, and ~/.netrc.
         self.trust_env = False
+        # Else it takes those in the address, over a header that the plugin has set.
+        self.auth = lambda request: request
         self._environment: dict[Sequence[str], dict[str, Any]] = {}
         self.answers = 0
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))

@@ -87,6 +87,16 @@ def test_a_call_may_have_headers_and_authentication_of_its_own(client):
     assert "authorization" not in second.headers
 
 
+def test_credentials_in_an_address_are_not_sent_nor_replace_a_header(client):
+    with scripted(OK) as partner:
+        url = partner.url.replace("://", "://user:c4n4ry@")
+        client.post_json(url, {}, headers={"Authorization": "Bearer mine"})
+        client.post_json(url, {})
+    first, second = partner.requests
+    assert first.headers["authorization"] == "Bearer mine"
+    assert "authorization" not in second.headers
+
+
 def test_connections_are_reused(client):
     with scripted(answer(body=b"x" * 100_000)) as partner:
         for _ in range(20):
