@@ -164,10 +164,14 @@ class Gate:
             self.until_stored(partial(self._ledger.hold, self._name, still))
 
     def unasked(self, probed: Sequence[Hold]) -> None:
-        """The plugin refused it by itself, which says nothing of the partner: what we
-        probed goes on, and the next may probe."""
-        for hold in probed:
-            put_back = partial(self._ledger.return_probe, hold, self._clock())
+        """The plugin refused it by itself, which says nothing of the partner: a hold of
+        the whole destination goes on, and the next may probe. What our lane alone
+        waited for was that event, or a bug, and is over."""
+        self._bugs = 0
+        whole = find_whole(probed)
+        self.release([hold for hold in probed if hold is not whole])
+        if whole:
+            put_back = partial(self._ledger.return_probe, whole, self._clock())
             self.until_stored(put_back)
 
     def release(self, probed: Sequence[Hold]) -> None:

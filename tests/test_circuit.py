@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
 from conftest import eventually
 from partners import (
+    BUG,
     PLUGIN,
     QUICK,
     TAKEN,
@@ -20,7 +22,8 @@ from partners import (
 )
 
 from router.circuit import Circuit
-from router.gate import CIRCUIT, MISCONFIGURED
+from router.destination import PLUGIN_ERROR
+from router.gate import CIRCUIT, MISCONFIGURED, RETRY
 from router.ledger import ALL_PARTITIONS, Hold
 from router.retry import Policy
 
@@ -281,7 +284,7 @@ def test_lanes_that_waited_long_by_themselves_go_on_as_soon_as_it_closes(
 
 CHOOSY = PLUGIN.replace(
     "    said = client.post",
-    """    if any(payload["id"].endswith(":999") for payload in payloads):
+    """    if any(payload["id"].endswith("999") for payload in payloads):
         raise TooLarge("more than the partner takes")
     said = client.post""",
 )
@@ -307,6 +310,38 @@ def test_what_the_plugin_refuses_unasked_is_no_answer_of_the_partner(
         failing.is_mended = True
         eventually(site.is_done)
     assert site.ledger.holds("shop") == []
+
+
+@pytest.mark.parametrize("kind", [PLUGIN_ERROR, RETRY])
+def test_but_it_ends_what_its_lane_alone_waits_for(site, partner, kind):
+    site.write_plugin("scripted", CHOOSY)
+    users = users_of(site)
+    now = time.time()
+    own = Hold(kind, "its own", now, now, partition=0)
+    whole = Hold(MISCONFIGURED, "wrong key", now, now)
+    site.ledger.hold("shop", own)
+    with site.delivering(STEADY):
+        site.accept([(users[0], 999)])
+        eventually(lambda: site.dead() == [f"{users[0]}:999"])
+        assert site.ledger.holds("shop") == []
+        site.ledger.hold("shop", replace(whole, until=now + 600))
+        site.ledger.hold("shop", own)
+        site.accept([(users[0], 1999)])
+        site.ledger.hold("shop", whole)
+        eventually(lambda: len(site.dead()) == 2)
+        (hold,) = site.ledger.holds("shop")
+        assert (hold.kind, hold.probes) == (MISCONFIGURED, 0)
+    assert partner.sent() == []
+
+
+def test_bugs_that_are_not_in_a_row_hold_no_lane(site, partner):
+    site.write_plugin("scripted", CHOOSY)
+    site.configure(partitions=1)
+    partner.script = lambda request: BUG
+    ids = site.accept([("ann", n) for n in (1, 2, 999, 3, 4)])
+    with site.delivering(replace(STEADY, stall_after=3)):
+        eventually(site.is_done)
+    assert site.dead() == ids
 
 
 OTHER_MEANS = """
