@@ -134,7 +134,7 @@ def plugins_(name: str | None) -> Found:
         known = plugins.find()
     if name is not None:
         page = partial(reports.plugin_page, name, known)
-        return plugins.within(config.LOADING, page), False
+        return plugins.Loader(known).load(name, page), False
     rows = [{"plugin": one.name, "where": one.origin} for one in known.values()]
     return rows, False
 

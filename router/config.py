@@ -7,13 +7,13 @@ problem: it costs its destinations, and no other.
 
 import os
 import re
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import pluggy
 import pydantic
 from pydantic import ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator
 
@@ -24,10 +24,6 @@ from router.settings import BaseURL, DestinationSettings, Duration, Origin, Size
 from router.tables import TableSource, read_tables
 
 DEFAULT_DIRECTORY = "conf.d"
-
-# Seconds for all plugins to load, of which the first may take half. gunicorn's
-# `timeout` is no bound: it counts from a worker's first sign of life, which is later.
-LOADING = 20.0
 
 NAMED_TABLE = re.compile(r": \[(sources|destinations)\.\w")
 
@@ -167,7 +163,6 @@ class _Reader:
     def __init__(self, directory: Path, environ: Mapping[str, str]) -> None:
         self.directory = directory
         self.tables, self.problems = read_tables(directory, environ)
-        self.loaded_by = time.monotonic() + LOADING
 
     def config(self) -> Config:
         router = self.tables["router"].checked(RouterSettings)
@@ -210,6 +205,7 @@ class _Reader:
         disabled: dict[str, DestinationSettings] = {}
         broken: dict[str, Broken] = {}
         known, are_all = self._plugins(router)
+        loader = plugins.Loader(known)
         data_dir = router.data_dir if router else Path()
         for name, table in self._named("destinations").items():
             plugin = str(table.values.setdefault("plugin", name))
@@ -221,7 +217,7 @@ class _Reader:
                 if are_all:
                     table.complain(f"plugin: {plugins.unknown(plugin, known)}")
                 continue
-            made = self._destination(name, table, data_dir, known)
+            made = self._destination(name, table, data_dir, loader)
             if isinstance(made, Destination):
                 enabled[name] = made
             elif made:
@@ -231,18 +227,11 @@ class _Reader:
         return enabled, disabled, broken
 
     def _destination(
-        self,
-        name: str,
-        table: TableSource,
-        data_dir: Path,
-        known: Mapping[str, plugins.Found],
+        self, name: str, table: TableSource, data_dir: Path, loader: plugins.Loader
     ) -> Destination | Broken | None:
         """None if its table is wrong, which is in the report then."""
-        # One that blocks leaves time for the next.
-        seconds = (self.loaded_by - time.monotonic()) / 2
         try:
-            make = partial(_made, name, table, data_dir, known)
-            return plugins.within(seconds, make)
+            return destination(name, table, data_dir, loader)
         except PluginError as error:
             problem = table.line(f"plugin: {error.safe}")
         settings = table.checked(CommonSettings)
@@ -268,26 +257,28 @@ class _Reader:
 
 
 def destination(
-    name: str, table: TableSource, data_dir: Path, known: Mapping[str, plugins.Found]
+    name: str, table: TableSource, data_dir: Path, loader: plugins.Loader
 ) -> Destination | None:
-    """None if the table or the plugin is wrong, with a line for each thing that is: for
-    its author, so with the plugin's own words."""
-    try:
-        return plugins.within(LOADING, partial(_made, name, table, data_dir, known))
-    except PluginError as error:
-        table.complain(f"plugin: {error}")
+    """None if its table is wrong, with a line for each thing that is; raises
+    PluginError."""
+    make = partial(_made, name, table, data_dir)
+    found = loader.load(str(table.values["plugin"]), make)
+    if isinstance(found, Destination):
+        return found
+    table.problems.extend(found)
     return None
 
 
 def _made(
-    name: str, table: TableSource, data_dir: Path, known: Mapping[str, plugins.Found]
-) -> Destination | None:
-    """None if the table is wrong, with a line for each thing that is. Raises
-    PluginError, and whatever the plugin does."""
-    manager = plugins.manager(str(table.values["plugin"]), known)
+    name: str, table: TableSource, data_dir: Path, manager: pluggy.PluginManager
+) -> Destination | list[str]:
+    """It, or what is wrong with its table. Raises PluginError, and whatever the plugin
+    does."""
+    # Nobody listens to it any more when it is late.
+    table = replace(table, problems=[])
     settings = table.checked(plugins.settings_class(manager.hook))
     if settings is None:
-        return None
+        return table.problems
     return Destination(name, settings.placed(name, data_dir), manager)
 
 

@@ -27,6 +27,10 @@ from router.settings import DestinationSettings
 ENTRY_POINT_GROUP = "event_router"
 OUR_PLUGINS = Path(__file__).parent.parent / "plugins"
 
+# Seconds for a plugin to load. gunicorn's `timeout` is no bound: it counts from a
+# worker's first sign of life, which is later.
+LOADING = 10.0
+
 Result = TypeVar("Result")
 
 
@@ -82,6 +86,41 @@ def manager(name: str, known: Mapping[str, Found]) -> pluggy.PluginManager:
     return hooks
 
 
+class Loader:
+    """Loads plugins within bounds, and none again that cannot be imported or has not
+    returned: it costs as much as that once, however many destinations name it.
+
+    known: what can be loaded, by name. seconds: for each time that one is loaded.
+    """
+
+    def __init__(self, known: Mapping[str, Found], seconds: float = LOADING) -> None:
+        self._known, self._seconds = known, seconds
+        self._failed: dict[str, PluginError] = {}
+
+    def load(self, name: str, use: Callable[[pluggy.PluginManager], Result]) -> Result:
+        """What use makes of the plugin, in a manager of its own; as it may be left
+        behind, it changes nothing of others. Raises PluginError for all that goes
+        wrong in the plugin."""
+        if name in self._failed:
+            raise self._failed[name]
+        came_to_end = threading.Event()
+
+        def run() -> Result:
+            hooks = manager(name, self._known)
+            try:
+                return use(hooks)
+            finally:
+                came_to_end.set()
+
+        try:
+            return within(self._seconds, run, "its import, settings or requirements")
+        except PluginError as error:
+            # What it raised later may be about the settings of one destination.
+            if not came_to_end.is_set():
+                self._failed[name] = error
+            raise
+
+
 def unknown(name: str, known: Mapping[str, Found]) -> str:
     """What there is to say of a name that no plugin has."""
     names = ", ".join(sorted(known)) or "none"
@@ -98,13 +137,9 @@ def settings_class(hook: Any) -> type[DestinationSettings]:
     raise PluginError(f"its hook `settings` returned no such thing: {expected}")
 
 
-def within(
-    seconds: float,
-    call: Callable[[], Result],
-    what: str = "its settings or requirements",
-) -> Result:
+def within(seconds: float, call: Callable[[], Result], what: str) -> Result:
     """What call returns, which runs a plugin's code; raises PluginError where that
-    raises anything, or has not returned after these seconds. what: runs then.
+    raises anything, or has not returned after these seconds. what: that code.
 
     It runs in a thread of its own, which cannot be stopped: one that does not return is
     left behind. So a signal to this process is never taken for the plugin's fault.
@@ -126,7 +161,8 @@ def within(
     if not raised:
         frame = sys._current_frames().get(thread.ident or 0)
         where = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "its end"
-        raise PluginError(f"has not loaded within {seconds:.1f} s: it is at {where}")
+        late = f"{what} has not returned within {seconds:g} s"
+        raise PluginError(f"{late}: it is at {where}")
     (error,) = raised
     if isinstance(error, PluginError):
         raise error

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pluggy import PluginManager
+
 from router import kinds
 from router.claims import is_claimed
 from router.config import Config
@@ -16,7 +18,7 @@ from router.gate import REMEDIES, SERIOUS, Surroundings
 from router.ledger import ALL_PARTITIONS, Hold, surplus
 from router.letters import DROPPED, EXPIRED, MISSING, RETRYING, DeadLetter
 from router.log import Record
-from router.plugins import Found, manager, place, settings_class
+from router.plugins import Found, place, settings_class
 from router.replaying import NOT_CHOSEN
 from router.replays import DONE, RUNNING, Replay
 from router.settings import DestinationSettings
@@ -58,13 +60,14 @@ def configured(config: Config) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def plugin_page(name: str, known: Mapping[str, Found]) -> dict[str, Any]:
+def plugin_page(
+    name: str, known: Mapping[str, Found], loaded: PluginManager
+) -> dict[str, Any]:
     """What a plugin is and takes, what it requires, and its settings, its own first;
     raises PluginError, and whatever its hook `settings` does.
 
     notes: what cannot be told, and why.
     """
-    loaded = manager(name, known)
     hook = loaded.hook
     model = settings_class(hook)
     notes, needed = [], []

@@ -11,6 +11,7 @@ from conftest import CONF, ROOT, Router, eventually
 
 from router.wakeup import count_workers
 
+LATE = "its import, settings or requirements has not returned"
 CANARY = "c4n4ry"
 
 SOUND = """
@@ -189,14 +190,18 @@ def test_on_hup_a_plugin_may_break_and_be_mended(router: Router, write) -> None:
 
 
 def test_an_import_that_does_not_end_is_left_behind(router: Router, write) -> None:
-    write(stuck=BLOCKED)
-    router.configure(tables("stuck"))
+    write(stuck=BLOCKED, slow="import time\n\ntime.sleep(1.5)\n" + SOUND)
+    stuck = "".join(
+        f'[destinations.{name}]\nplugin = "stuck"\n' for name in ("a", "b", "c")
+    )
+    router.configure(CONF + stuck + "[destinations.slow]\n")
     with router.running():
         send(router, "a")
-        eventually(lambda: archived(router) == ["a"])
+        eventually(lambda: archived(router) == taken(router, "slow") == ["a"])
     place = router.directory / "plugins" / "stuck.py"
-    said = rf"stuck\] plugin: has not loaded within [\d.]+ s: it is at {place}:3\n"
-    assert re.search(said, router.log())
+    for name in ("a", "b", "c"):
+        said = rf"{name}\] plugin: {LATE} within 10 s: it is at {place}:3\n"
+        assert re.search(said, router.log())
     assert "Traceback" not in router.log()
 
 
@@ -209,7 +214,7 @@ def test_a_sandbox_that_does_not_come_about_costs_no_destination(
         send(router, "a")
         eventually(lambda: archived(router) == taken(router, "slow") == ["a"])
     place = f"it is at {router.directory}/plugins/slow.py:"
-    said = r"slow: has no sandbox: has not loaded within 5\.0 s: "
+    said = "slow: has no sandbox: its hook `sandbox` has not returned within 5 s: "
     assert re.search(f"{said}{place}\\d+\n", router.log())
 
 

@@ -1,16 +1,19 @@
 """conf.d: what an operator may write, and what is said of every mistake."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from router import config
-from router.errors import ConfigError
+from router import config, plugins
+from router.errors import ConfigError, PluginError
 from router.requirements import check
+from router.tables import TableSource
 
 SOURCE = '[sources.web]\nwrite_key = "k"\n'
 CANARY = "c4n4ry"
+ITS_HOOKS = "its import, settings or requirements"
 
 DESTINATION_KEYS = (
     "plugin, enabled, sources, types, events, keep, drop, hash, batch_events, "
@@ -545,8 +548,8 @@ def test_requirements_that_raise_are_named_with_their_destination(broken, plugin
     )
     problem = broken(a=SOURCE + router + "[destinations.hasty]\n")
     assert problem.startswith(
-        "a.toml: [destinations.hasty] plugin: its settings or requirements raised "
-        "KeyError ("
+        "a.toml: [destinations.hasty] plugin: its import, settings or requirements "
+        "raised KeyError ("
     )
     assert problem.endswith("hasty.py:6)")
 
@@ -567,10 +570,10 @@ def test_requirements_may_depend_on_which_destination_they_are_of(conf, plugin):
 @pytest.mark.parametrize(
     ("hook", "said"),
     [
-        ("    raise KeyError('total')", "its settings or requirements raised KeyError"),
+        ("    raise KeyError('total')", f"{ITS_HOOKS} raised KeyError"),
         ("    return dict", "its hook `settings` returned no such thing: expected"),
         ("    return Settings()", "its hook `settings` returned no such thing"),
-        ("    raise SystemExit", "its settings or requirements raised SystemExit ("),
+        ("    raise SystemExit", f"{ITS_HOOKS} raised SystemExit ("),
     ],
 )
 def test_a_settings_hook_that_is_of_no_use_is_named_with_its_place(
@@ -585,6 +588,25 @@ def test_a_settings_hook_that_is_of_no_use_is_named_with_its_place(
     )
     line = broken(a=SOURCE + router + "[destinations.hasty]\n")
     assert line.startswith(f"a.toml: [destinations.hasty] plugin: {said}")
+
+
+def test_a_plugin_that_is_late_says_nothing_of_its_table(tmp_path):
+    (tmp_path / "late.py").write_text(
+        "import time\nfrom pathlib import Path\n"
+        "from router import DestinationSettings, hookimpl\n\n\n"
+        "@hookimpl\ndef settings():\n    time.sleep(0.5)\n"
+        "    return DestinationSettings\n\n\n"
+        "@hookimpl\ndef deliver(payloads):\n    pass\n"
+    )
+    loader = plugins.Loader(plugins.find([tmp_path]), 0.1)
+    values = {"plugin": "late", "no_such_key": 1}
+    table = TableSource("destinations.late", tmp_path, values, [])
+    before = {*threading.enumerate()}
+    with pytest.raises(PluginError, match=r"has not returned within 0\.1 s"):
+        config.destination("late", table, tmp_path, loader)
+    (left,) = {*threading.enumerate()} - before
+    left.join(10)
+    assert table.problems == []
 
 
 def test_a_check_of_the_plugins_own_that_crashes_is_named_with_its_place(
@@ -602,7 +624,7 @@ def test_a_check_of_the_plugins_own_that_crashes_is_named_with_its_place(
         "@hookimpl\ndef deliver(payloads):\n    pass\n",
     )
     line = broken(a=SOURCE + router + "[destinations.hasty]\nsize = '3'\n")
-    assert line.startswith("a.toml: [destinations.hasty] plugin: its settings or ")
+    assert line.startswith(f"a.toml: [destinations.hasty] plugin: {ITS_HOOKS} ")
     assert line.endswith("hasty.py:11)")
 
 

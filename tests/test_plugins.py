@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -282,18 +283,55 @@ def test_a_plugin_that_exits_when_imported_is_named(write, complaint):
 
 def test_what_does_not_return_is_left_behind_and_its_place_told():
     ended = threading.Event()
-    said = r"has not loaded within 0\.1 s: it is at .*:\d"
+    said = r"^it has not returned within 0\.1 s: it is at .*:\d"
     with pytest.raises(PluginError, match=said):
-        plugins.within(0.1, ended.wait)
+        plugins.within(0.1, ended.wait, "it")
     ended.set()
-    assert plugins.within(5, lambda: 7) == 7
+    assert plugins.within(5, lambda: 7, "it") == 7
 
 
 def test_what_it_raises_is_told_with_and_without_its_words():
     with pytest.raises(PluginError) as raised:
-        plugins.within(5, lambda: sys.exit("c4n4ry"))
-    assert "raised SystemExit: c4n4ry (" in str(raised.value)
-    assert re.search(r"raised SystemExit \(.*test_plugins.py:\d", raised.value.safe)
+        plugins.within(5, lambda: sys.exit("c4n4ry"), "it")
+    assert str(raised.value).startswith("it raised SystemExit: c4n4ry (")
+    assert re.search(r"^it raised SystemExit \(.*test_plugins.py:\d", raised.value.safe)
+
+
+@pytest.fixture
+def loader(tmp_path):
+    """Loads plugins that are in the folder by then, each within a second."""
+    return lambda: plugins.Loader(plugins.find([tmp_path / "more"]), 1.0)
+
+
+def test_one_that_does_not_return_is_waited_for_once_and_costs_no_other(write, loader):
+    write("stuck.py", "import time\n\ntime.sleep(9999)\n")
+    write("slow.py", "import time\n\ntime.sleep(0.6)\n" + DELIVERS)
+    load, began = loader().load, time.monotonic()
+    for _ in range(3):
+        with pytest.raises(PluginError, match=r"^its import, .* within 1 s: it is at "):
+            load("stuck", id)
+    assert load("slow", lambda hooks: hooks.has_plugin("slow"))
+    assert time.monotonic() - began < 2.5
+
+
+def test_one_that_cannot_be_imported_is_not_tried_again(write, loader, tmp_path):
+    folder = str(tmp_path / "tries")
+    write("broken.py", f"import tempfile\n\ntempfile.mkdtemp(dir={folder!r})\n1 / 0\n")
+    (tmp_path / "tries").mkdir()
+    load = loader().load
+    for _ in range(3):
+        with pytest.raises(PluginError, match="cannot be imported: ZeroDivisionError"):
+            load("broken", id)
+    assert len(list((tmp_path / "tries").iterdir())) == 1
+
+
+def test_what_fails_of_one_destination_fails_of_no_other(write, loader):
+    write("parrot.py")
+    load = loader().load
+    with pytest.raises(PluginError, match="settings or requirements raised ZeroDiv"):
+        load("parrot", lambda hooks: 1 / 0)
+    managers = [load("parrot", lambda hooks: hooks) for _ in range(2)]
+    assert managers[0] is not managers[1]
 
 
 def test_an_exception_that_cannot_be_told_is_told_without_its_words(write, complaint):

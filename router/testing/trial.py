@@ -90,7 +90,12 @@ class Trial:
                 "put it into plugins/ of the directory where pytest runs, say in "
                 "`plugin_dirs` where it is, or install its package",
             )  # fmt: skip
-        made = config.destination(self.plugin, table, self.directory / "data", known)
+        made, loader = None, plugins.Loader(known)
+        try:
+            data_dir = self.directory / "data"
+            made = config.destination(self.plugin, table, data_dir, loader)
+        except PluginError as error:
+            table.complain(f"plugin: {error}")
         if made is None:
             fail(
                 f"plugin {self.plugin!r}", "a plugin that loads with its settings",
