@@ -2,7 +2,9 @@
 with --json, data."""
 
 import functools
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from typing import Any
 
 import click
@@ -70,7 +72,9 @@ def reports_on(
     def decorate(find: Callable[..., Found]) -> Any:
         @functools.wraps(find)
         def command(*, as_json: bool, **options: Any) -> None:
-            data, found = find(**options)
+            # A plugin may print, when it is imported too, and nobody asked for that.
+            with redirect_stdout(sys.stderr):
+                data, found = find(**options)
             if as_json:
                 click.echo(codec.dumps(data, indent=2).decode())
             else:

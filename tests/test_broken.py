@@ -1,8 +1,11 @@
 """Plugins that cannot be loaded, or misbehave, in a real router: each costs its own
 destination, which waits, and is named; no other."""
 
+import json
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -186,6 +189,25 @@ def test_on_hup_a_plugin_may_break_and_be_mended(router: Router, write) -> None:
         write(fickle=SOUND + "\n# whole again\n")
         hup(router)
         eventually(lambda: taken(router, "fickle") == ["a", "b"])
+    assert "goes on with what it has" not in router.log()
+
+
+def test_a_plugin_that_prints_spoils_no_json_and_no_hup(router: Router, write) -> None:
+    write(chatty="print('hello')\n" + SOUND)
+    router.configure(tables("chatty"))
+    for command in (("check",), ("plugins", "chatty")):
+        done = subprocess.run(
+            [sys.executable, "-m", "router", *command, "--json"],
+            cwd=router.directory, env=router.environ(), capture_output=True, text=True,
+            timeout=30,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "hello\n")
+        json.loads(done.stdout)
+    with router.running("-c", str(ROOT / "gunicorn.conf.py")):
+        eventually(lambda: count_workers(router.data) == 2)
+        hup(router)
+        send(router, "a")
+        eventually(lambda: taken(router, "chatty") == ["a"])
     assert "goes on with what it has" not in router.log()
 
 
