@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -178,8 +179,7 @@ def create_app(config: Config, shared: Surroundings) -> WSGIApp:
     app.add_error_handler(Exception, _answer_bug)
     if not config.router.sandbox:
         return app
-    sandboxes = {name: _sandbox(one) for name, one in config.destinations.items()}
-    return mounted(app, {f"/sandbox/{n}": s for n, s in sandboxes.items() if s})
+    return mounted(app, _sandboxes(config.destinations))
 
 
 def add_browser_routes(
@@ -198,6 +198,15 @@ def add_browser_routes(
     app.add_route("/sourceConfig", SourceConfig(sources))
     app.add_route("/v1/m", Dropped(bodies))
     app.add_route("/rsaMetrics", Dropped(bodies))
+
+
+def _sandboxes(destinations: Mapping[str, Destination]) -> dict[str, WSGIApp]:
+    """The sandboxes that there are, by path. All are made at once, so that however many
+    block, the start is delayed as by one."""
+    with ThreadPoolExecutor(max(1, len(destinations))) as pool:
+        made = pool.map(_sandbox, destinations.values())
+        found = zip(destinations, made, strict=True)
+        return {f"/sandbox/{name}": one for name, one in found if one}
 
 
 def _sandbox(destination: Destination) -> WSGIApp | None:

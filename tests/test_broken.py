@@ -6,12 +6,14 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import requests
 from conftest import CONF, ROOT, Router, eventually
 
+from router.app import SANDBOX_SECONDS
 from router.wakeup import count_workers
 
 LATE = "its import, settings or requirements has not returned"
@@ -230,9 +232,13 @@ def test_an_import_that_does_not_end_is_left_behind(router: Router, write) -> No
 def test_a_sandbox_that_does_not_come_about_costs_no_destination(
     router: Router, write
 ) -> None:
-    write(slow=SOUND + NO_SANDBOX)
-    router.configure(tables("slow"))
+    names = ("slow", "slower", "slowest")
+    write(**dict.fromkeys(names, SOUND + NO_SANDBOX))
+    router.configure(tables(*names))
+    began = time.monotonic()
     with router.running():
+        assert time.monotonic() - began < 2 * SANDBOX_SECONDS
+        assert router.profiles() == []
         send(router, "a")
         eventually(lambda: archived(router) == taken(router, "slow") == ["a"])
     place = f"it is at {router.directory}/plugins/slow.py:"
