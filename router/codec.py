@@ -65,7 +65,7 @@ class _NoNumber(ValueError):
 
 def loads(data: bytes | str) -> Any:
     """The value in data; raises ValueError with the position of what is wrong."""
-    text = to_text(data)
+    text = decoded(data)
     try:
         value, end = read_value(text, after_blanks(text, 0))
     except RecursionError:
@@ -75,7 +75,7 @@ def loads(data: bytes | str) -> Any:
     return value
 
 
-def to_text(data: bytes | str) -> str:
+def decoded(data: bytes | str) -> str:
     """JSON as text in which only the JSON itself can be wrong.
 
     What is no UTF-8 becomes U+FFFD, so it costs no more than a character of a string;

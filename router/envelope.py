@@ -48,7 +48,7 @@ class Envelope:
 
 def read(data: bytes, *, is_batch: bool) -> Envelope:
     """The envelope that data holds; raises Refused."""
-    reader = _Reader(codec.to_text(data))
+    reader = _Reader(codec.decoded(data))
     try:
         return reader.envelope(is_batch=is_batch)
     except json.JSONDecodeError as error:
