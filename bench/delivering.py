@@ -14,12 +14,14 @@ from bench.running import (
     WORKERS,
     Partner,
     Place,
+    Process,
     configure,
     gunicorn,
     load,
     movable_ink,
     partner,
     started,
+    wait_for,
 )
 
 # What takes about two seconds.
@@ -142,7 +144,7 @@ def whole_path(place: Place) -> Iterator[Sampler]:
                 load(process.port, "/v1/batch", accepting.BATCH, events=many)
                 seen = to.wait(many, process)
                 # What is left over would be in the way of the next sample.
-                archive.wait(many)
+                archive.wait(many, process)
             return [many / (seen.last - began)]
 
         yield sample
@@ -154,11 +156,11 @@ class Archive:
     def __init__(self, directory: Path) -> None:
         self.directory, self.wanted = directory, 0
 
-    def wait(self, more: int) -> None:
-        """Returns when it has so many events more than the last time."""
+    def wait(self, more: int, process: Process) -> None:
+        """Returns when the process has written so many events more than the last time;
+        raises Unable when it does not."""
         self.wanted += more
-        while self.lines() < self.wanted:
-            time.sleep(0.1)
+        wait_for(lambda: self.lines() >= self.wanted, process)
 
     def lines(self) -> int:
         return sum(p.read_bytes().count(b"\n") for p in self.directory.glob("*.jsonl"))
