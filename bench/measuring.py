@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median, quantiles
 
 from bench.running import Place
@@ -49,7 +49,6 @@ class Result:
     figure: Figure
     ours: Sequence[float]
     ceiling: Sequence[float]
-    notes: list[str] = field(default_factory=list)
 
     @property
     def ratio(self) -> float:
