@@ -62,7 +62,7 @@ def deliver(payloads: Sequence[Any], settings: Settings) -> None:
 def archive(payloads: Sequence[Any], settings: Settings, now: datetime) -> None:
     """Appends the payloads to the file of the day; raises Retry."""
     directory = settings.directory or settings.data_dir / settings.name
-    lines = b"".join(codec.dumps(payload) + b"\n" for payload in payloads)
+    lines = b"".join(line + b"\n" for line in codec.dump_each(payloads))
     file = directory / f"{now:%Y-%m-%d}.jsonl"
     try:
         store.make_directory(directory, 0o777)

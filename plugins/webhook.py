@@ -96,7 +96,8 @@ track = page = screen = group = alias = identify
 @hookimpl
 def deliver(payloads: Sequence[Any], settings: Settings, client: Session) -> None:
     is_list = settings.batch_events > 1
-    body = codec.dumps(list(payloads) if is_list else payloads[0])
+    bodies = codec.dump_each(payloads)
+    body = b"[%b]" % b",".join(bodies) if is_list else bodies[0]
     url = settings.url.get_secret_value()
     headers = {"Content-Type": "application/json", **plain(settings.headers)}
     headers |= signed(webhook_id(payloads), int(time.time()), body, settings.secrets)

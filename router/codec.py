@@ -5,6 +5,7 @@ Python's own parser reads, as it can be told what to make of a number; ujson wri
 
 import json
 import re
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -118,6 +119,23 @@ def dumps(value: Any, *, indent: int = 0) -> bytes:
     except OverflowError as error:
         raise ValueError(str(error)) from None
     return text.encode()
+
+
+class Written(list[Any]):
+    """Values with their JSON, as it was written before; each: of each value."""
+
+    def __init__(self, values: Iterable[Any], each: Sequence[bytes]) -> None:
+        super().__init__(values)
+        self.each = each
+
+
+def dump_each(values: Sequence[Any]) -> Sequence[bytes]:
+    """The JSON of each value. The payloads that `deliver` gets were written when they
+    were measured, and are not written again.
+
+    Raises ValueError, TypeError, as `dumps` does.
+    """
+    return values.each if isinstance(values, Written) else [*map(dumps, values)]
 
 
 def after_blanks(text: str, start: int) -> int:

@@ -37,7 +37,7 @@ class Delivery:
 
     record: Record
     payload: Any = None
-    size: int = 0
+    json: bytes = b""
     state: str | None = None
     code: str = ""
     reason: str = ""
@@ -46,6 +46,11 @@ class Delivery:
     changes: Sequence[str] = ()
     user: str = ""
     attempts: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of its payload as JSON."""
+        return len(self.json)
 
     @property
     def letter(self) -> DeadLetter | None:
@@ -139,7 +144,9 @@ class Destination:
 
     def deliver(self, deliveries: Sequence[Delivery], client: Any) -> None:
         """Hands the payloads to the plugin; raises what it raises."""
-        payloads = [delivery.payload for delivery in deliveries]
+        payloads = codec.Written(
+            [one.payload for one in deliveries], [one.json for one in deliveries]
+        )
         try:
             said = self._hooks.deliver(
                 payloads=payloads, settings=self.settings, client=client
@@ -181,7 +188,7 @@ class Destination:
             what = f"{self.plugin} does not take this event"
             delivery.settle(SKIPPED, "unsupported_event", what)
         else:
-            delivery.payload, delivery.size = payload, len(codec.dumps(payload))
+            delivery.payload, delivery.json = payload, codec.dumps(payload)
 
 
 def is_switched_on(integrations: Any, names: set[str]) -> bool:

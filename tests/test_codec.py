@@ -135,3 +135,11 @@ def test_what_is_no_number_is_a_value_error_that_says_where(name):
 def test_what_json_cannot_hold_is_a_type_error():
     with pytest.raises(TypeError):
         codec.dumps({"a": object()})
+
+
+def test_values_that_were_written_are_not_written_again():
+    values = [{"a": 1}, [2]]
+    assert codec.dump_each(values) == [b'{"a":1}', b"[2]"]
+    written = codec.Written(values, [b"as it was", b"this too"])
+    assert written == values
+    assert codec.dump_each(written) == [b"as it was", b"this too"]

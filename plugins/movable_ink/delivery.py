@@ -53,15 +53,14 @@ def read(response: requests.Response) -> None:
 
 
 def _body(payloads: Sequence[Any], settings: Settings) -> bytes:
-    if settings.batch:
-        value: Any = {"events": list(payloads)}
-    else:
-        (value,) = payloads
     try:
-        return codec.dumps(value)
+        bodies = codec.dump_each(payloads)
     except ValueError:
-        # Nested to the limit already, so that the envelope is too much.
         raise Rejected("cannot be written as JSON") from None
+    if settings.batch:
+        return b'{"events":[%b]}' % b",".join(bodies)
+    (body,) = bodies
+    return body
 
 
 def _check_size(size: int, events: int) -> None:
