@@ -27,7 +27,7 @@ def ours(place: Place) -> Iterator[Sampler]:
 @contextmanager
 def ceiling(place: Place) -> Iterator[Sampler]:
     """ceilings/mapping.py, of what the router sends."""
-    bodies = delivering.record(place, EVENTS, batch=False)
+    bodies, *_ = delivering.record(place, EVENTS, batch=False)
     yield printed_by(place, machine.HERE / "ceilings" / "mapping.py", bodies)
 
 

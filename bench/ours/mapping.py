@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from router.app import at_log
+from router.app import at_log, collect_less_often
 from router.config import load
 
 
@@ -23,6 +23,7 @@ def main() -> None:
     destinations = list(config.destinations.values())
     pages = (log.read(partition, 0, 1000, 1 << 30) for partition in log.heads())
     records = list(chain.from_iterable(pages))
+    collect_less_often()  # as workers do
     mapped, took = 0, 0.0
     while took < seconds:
         for destination in destinations:
