@@ -14,10 +14,18 @@ from typing import Any
 import pluggy
 
 from router import codec
-from router.errors import Misconfigured, Outcome, Partial, Rejected, Retry
+from router.errors import (
+    CannotConnect,
+    Misconfigured,
+    Outcome,
+    Partial,
+    Rejected,
+    Retry,
+)
 from router.events import ALL, TYPES, user_key
 from router.letters import DeadLetter, Retried
 from router.log import Record
+from router.plugins import describe
 from router.requirements import Requirement, check
 from router.settings import DestinationSettings
 from router.transforms import CannotTransform, Transforms
@@ -140,7 +148,7 @@ class Destination:
         except (Retry, Misconfigured):
             raise
         except BaseException as error:
-            raise Misconfigured(f"connect raised {type(error).__name__}") from error
+            raise CannotConnect(f"connect raised {describe(error)}") from error
 
     def deliver(self, deliveries: Sequence[Delivery], client: Any) -> None:
         """Hands the payloads to the plugin; raises what it raises."""

@@ -15,6 +15,7 @@ RouterError
     ├── Partial          some are at fault, the others were taken
     ├── TooLarge         the partner's limit: halve, or dead letter
     └── Misconfigured    credentials or endpoint are wrong: hold the destination
+        └── CannotConnect  the plugin's `connect` has a bug
 """
 
 from collections.abc import Mapping, Sequence
@@ -172,3 +173,10 @@ class Misconfigured(Outcome):
     """Credentials or endpoint are wrong: every event would fail alike."""
 
     code = "misconfigured"
+
+
+class CannotConnect(Misconfigured):
+    """The plugin's `connect` has a bug, which is none of any event: every event would
+    fail alike. Raised by the router."""
+
+    code = "plugin_error"

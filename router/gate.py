@@ -14,7 +14,7 @@ from typing import Any
 from router.circuit import Circuit
 from router.destination import PLUGIN_ERROR, Destination
 from router.episodes import Episode
-from router.errors import Misconfigured, Retry, StorageUnavailable
+from router.errors import CannotConnect, Misconfigured, Retry, StorageUnavailable
 from router.ledger import ALL_PARTITIONS, Hold, Ledger
 from router.log import Log
 from router.retry import LONGEST_RETRY_AFTER, Policy
@@ -40,7 +40,7 @@ REMEDIES = {
     RETRY_AFTER: "none needed: it is sent again when the partner wishes",
     CIRCUIT: "none needed: the partner is probed until it takes events again",
     MISCONFIGURED: "mend its address or credentials in conf.d, and restart",
-    PLUGIN_ERROR: "mend its plugin, and restart; dead letters have the traceback",
+    PLUGIN_ERROR: "mend its plugin at the line that the reason names, and restart",
     PLUGIN_BLOCKED: "mend its plugin, and restart; the router cannot interrupt it",
 }
 
@@ -186,7 +186,8 @@ class Gate:
 
     def misconfigured(self, error: Misconfigured) -> None:
         """Holds the destination until a probe is taken."""
-        self._hold(MISCONFIGURED, error.reason, ALL_PARTITIONS)
+        kind = PLUGIN_ERROR if isinstance(error, CannotConnect) else MISCONFIGURED
+        self._hold(kind, error.reason, ALL_PARTITIONS)
 
     def retry(self, error: Retry, probed: Sequence[Hold]) -> None:
         """Holds all lanes, as the partner asks or its circuit is open; else this one.

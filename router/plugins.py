@@ -179,6 +179,12 @@ def place(error: BaseException) -> str:
     return f"{last.filename}:{last.lineno}"
 
 
+def describe(error: BaseException) -> str:
+    """What may be told of an exception of a plugin: its class, and where it was raised,
+    but not what it says, which may be a secret."""
+    return f"{type(error).__name__} at {place(error)}"
+
+
 def _told(start: str, error: BaseException) -> PluginError:
     """The error of a plugin, with and without what it says, which may be a secret."""
     name, where = type(error).__name__, f" ({place(error)})"

@@ -13,6 +13,7 @@ from router.client import Session
 from router.destination import DELIVERED, Destination
 from router.errors import Misconfigured, Partial, Rejected, Retry, TooLarge
 from router.gate import Gate, Surroundings, find_whole
+from router.plugins import describe
 from router.window import Batch
 
 
@@ -79,11 +80,11 @@ class Sender:
                     self._gate.opened(probed, time.monotonic() - began)
                 return error
             except BaseException as error:
-                name = type(error).__name__
+                reason = describe(error)
                 # A letter that fails again is kept: it drains nothing, and must not
                 # hold up the events of the log.
                 is_safe = len(part.deliveries) > 1 or part.deliveries[0].letter
-                if is_safe or self._gate.tolerates_bug(name):
+                if is_safe or self._gate.tolerates_bug(reason):
                     return error
             else:
                 self._gate.opened(probed, time.monotonic() - began)

@@ -191,7 +191,9 @@ def test_explain_says_that_a_plugin_cannot_connect(router: Router) -> None:
     )
     settings = '[destinations.lame]\n[destinations.archive]\nplugin = "jsonl"\n'
     (_, lame, archive) = explained(router, settings, [track()])
-    assert (lame["code"], lame["reason"]) == ("misconfigured", "connect raised OSError")
+    where = f"{router.directory / 'plugins' / 'lame.py'}:11"
+    assert lame["code"] == "plugin_error"
+    assert lame["reason"] == f"connect raised OSError at {where}"
     assert archive["outcome"] == "deliver"
 
 

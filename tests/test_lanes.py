@@ -985,7 +985,11 @@ def test_a_plugin_that_cannot_connect_is_held_and_costs_no_event(site, partner, 
     ids = site.accept(numbered("ada", range(5)))
     with site.delivering():
         hold = hold_of(site)
-        assert (hold.kind, hold.reason) == ("misconfigured", f"connect raised {name}")
+        # Mending conf.d would not help.
+        assert hold.kind == "plugin_error"
+        line = len(partners.PLUGIN.splitlines()) + 5
+        where = f"{site.plugins / 'scripted.py'}:{line}"
+        assert hold.reason == f"connect raised {name} at {where}"
         eventually(lambda: site.hold().probes >= 3)
     assert site.dead() == []
     site.write_plugin("mended", partners.PLUGIN)

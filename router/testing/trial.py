@@ -15,7 +15,7 @@ import pytest
 from router import config, plugins
 from router.delivery import Lanes
 from router.destination import Delivery, Destination
-from router.errors import InvalidEvent, Outcome, PluginError
+from router.errors import CannotConnect, InvalidEvent, Outcome, PluginError
 from router.events import Accepted
 from router.gate import Surroundings
 from router.ledger import Hold, Ledger
@@ -47,6 +47,8 @@ def words(outcome: BaseException | None) -> str:
     if outcome is None:
         return "taken (deliver returned)"
     name = type(outcome).__name__
+    if isinstance(outcome, CannotConnect):
+        return f"a bug: {outcome.reason}: {outcome.__cause__}"
     if isinstance(outcome, Outcome):
         return f"{name}: {outcome.reason}"
     return f"a bug: {name}: {outcome} ({plugins.place(outcome)})"
