@@ -53,6 +53,10 @@ LASTING_PROBES = 3
 MENDABLE = (*SERIOUS, RETRY, CIRCUIT)
 
 
+# What stands before the reason of a probe that does not change what is to be done.
+LAST_PROBE = "; last probe: "
+
+
 class Stopped(Exception):
     """The lane was asked to stop while it waited."""
 
@@ -196,13 +200,21 @@ class Gate:
         is_probe = find_whole(probed) is not None
         if is_probe:
             self._wait_no_more(probed)
-        if whole and whole.kind == MISCONFIGURED:
-            # It is not known to be mended, so the remedy stays the same.
-            if is_probe:
-                self._hold(MISCONFIGURED, whole.reason, ALL_PARTITIONS)
-        elif error.after is not None and error.after > 0:
+        wrong = whole if whole and whole.kind == MISCONFIGURED else None
+        if wrong and not is_probe:
+            # It was under way when the destination was found to be wrong.
+            return
+        if error.after is not None and error.after > 0:
+            if wrong:
+                # Who asks for time has found address and credentials right.
+                said = (self._name, MISCONFIGURED, error.reason)
+                logger.warning("%s: no longer held (%s): %s", *said)
             after = self._policy.bounded(error.after)
             self._hold(RETRY_AFTER, error.reason, ALL_PARTITIONS, after)
+        elif wrong:
+            # It is not known to be mended, so the remedy stays the same.
+            reason = wrong.reason.partition(LAST_PROBE)[0] + LAST_PROBE + error.reason
+            self._hold(MISCONFIGURED, reason, ALL_PARTITIONS)
         elif whole is None:
             self._hold(RETRY, error.reason, self._partition)
             self._failed(error.reason)
@@ -225,6 +237,12 @@ class Gate:
         for hold in holds:
             if hold.kind == RETRY:
                 self._ledger.release(hold)
+
+    def bug(self, reason: str, probed: Sequence[Hold]) -> None:
+        """The plugin has raised what is no outcome. Where it was to probe the whole
+        destination, that is why it waits now, whatever was before."""
+        if find_whole(probed):
+            self._hold(PLUGIN_ERROR, reason, ALL_PARTITIONS)
 
     def tolerates_bug(self, reason: str) -> bool:
         """Whether a plugin's bug may cost an event. Not when it has hit every event for

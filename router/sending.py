@@ -81,6 +81,7 @@ class Sender:
                 return error
             except BaseException as error:
                 reason = describe(error)
+                self._gate.bug(reason, probed)
                 # A letter that fails again is kept: it drains nothing, and must not
                 # hold up the events of the log.
                 is_safe = len(part.deliveries) > 1 or part.deliveries[0].letter
