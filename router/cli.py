@@ -56,6 +56,9 @@ def show_explained(rows: Sequence[Mapping[str, Any]]) -> None:
         click.echo(
             "\n  ".join([line.rstrip() + now, *row["problems"], *row["changes"]])
         )
+        for name in ("raised", "note"):
+            if name in row:
+                click.echo(f"  {name}: {row[name]}")
         for request in row.get("requests", ()):
             headers = [f"{name}: {value}" for name, value in request["headers"].items()]
             start = f"{request['method']} {request['url']}"
@@ -183,7 +186,7 @@ def explain(
     `cases` (of a plugin that is a file NAME.py: NAME_cases). It holds the event in
     clear, with all that is a customer's.
     """
-    found = load_sound()
+    found = load_sound(destination)
     chosen = [d for n, d in found.destinations.items() if destination in (None, n)]
     if not chosen:
         names = ", ".join(found.destinations) or "none"

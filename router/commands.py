@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from router import codec, config
+from router import codec, config, reports
 from router.app import at_log, check_partitions
 from router.config import Config
 from router.errors import ConfigError, RouterError
@@ -87,10 +87,13 @@ def reports_on(
     return decorate
 
 
-def load_sound() -> Config:
+def load_sound(needed: str | None = None) -> Config:
     """The configuration; says which destinations it is without, as they are broken.
-    Raises ConfigError."""
+    needed: a destination that must not be. Raises ConfigError."""
     found = config.load()
+    if broken := found.broken.get(needed or ""):
+        what = f"{needed} is broken, and does not run"
+        raise click.ClickException(f"{what}: {broken.problem}; {reports.MEND}")
     for one in found.broken.values():
         click.echo(f"{one.problem}\nGoing on without.", err=True)
     return found

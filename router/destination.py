@@ -148,7 +148,9 @@ class Destination:
         except (Retry, Misconfigured):
             raise
         except BaseException as error:
-            raise CannotConnect(f"connect raised {describe(error)}") from error
+            told = "".join(traceback.format_exception(error))
+            what = f"connect raised {describe(error)}"
+            raise CannotConnect(what, detail=told) from error
 
     def deliver(self, deliveries: Sequence[Delivery], client: Any) -> None:
         """Hands the payloads to the plugin; raises what it raises."""

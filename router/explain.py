@@ -19,12 +19,13 @@ from requests.adapters import BaseAdapter
 from requests.utils import requote_uri
 
 from router import codec
-from router.destination import Delivery, Destination
+from router.destination import PLUGIN_ERROR, Delivery, Destination
 from router.errors import InvalidEvent, Unreadable
 from router.events import Arrival, accept, new_id
 from router.ledger import Ledger
 from router.letters import DEAD, DROPPED, RETRYING
 from router.log import Record
+from router.plugins import describe
 from router.settings import DestinationSettings
 from router.timestamps import parse
 
@@ -34,11 +35,23 @@ Sent = tuple[Any, Mapping[str, Any]]
 MASK = "***"
 PERCENT = re.compile("%[0-9A-F]{2}")
 
+# What there is to say where `deliver` does not come to its end.
+ENDED = (
+    "a rehearsal answers each request with an empty 200, and this one ended there; "
+    "what would be sent after it, as the events after a token, is not shown"
+)
+
 # Where an event stands by the state of its letter.
 STATES = {DEAD: "dead", RETRYING: "pending", DROPPED: "dropped"}
 
-# A secret shorter than this may stand in a body by chance.
-SHORTEST_IN_BODY = 8
+# A secret shorter than this may stand in a body, or in a sentence, by chance.
+SHORTEST_IN_TEXT = 4
+
+# What of a row somebody has said, be it the partner or the plugin.
+SAID = ("reason", "problems", "detail", "history", "raised", "note")
+
+# The last place of a traceback, with its lines of code.
+PLACE = re.compile(r'^  File "(.+)", line (\d+).*\n(?: (?! File ).*\n)*', re.MULTILINE)
 
 
 class Notebook(BaseAdapter):
@@ -106,7 +119,19 @@ def explain(
     shown = {} if delivery.state else _rehearsed(destination, delivery)
     outcome = delivery.state or "deliver"
     row = outcome_row(destination.name, record.message_id, outcome, delivery) | shown
+    if delivery.detail and delivery.code == PLUGIN_ERROR:
+        row["raised"] = raised(delivery.detail)
+    row = hidden(row, destination.settings)
     return row | {"state": state(destination.name, record, ledger)} if ledger else row
+
+
+def raised(detail: str) -> str:
+    """What a traceback ends with, for a plugin's author: the class, what the exception
+    said, and the file and line."""
+    place, said = "", detail
+    for found in PLACE.finditer(detail):
+        place, said = f" ({found[1]}:{found[2]})", detail[found.end() :]
+    return " ".join(said.split()) + place
 
 
 def state(destination: str, record: Record, ledger: Ledger) -> str:
@@ -144,7 +169,7 @@ def outcome_row(
 
 def _rehearsed(destination: Destination, delivery: Delivery) -> dict[str, Any]:
     """What would be sent; or the delivery has failed before."""
-    notebook = Notebook()
+    notebook, note = Notebook(), dict[str, str]()
     try:
         client = destination.connect()
         if not destination.uses_client or not isinstance(client, requests.Session):
@@ -159,8 +184,9 @@ def _rehearsed(destination: Destination, delivery: Delivery) -> dict[str, Any]:
         if not notebook.requests:
             delivery.fail(error)
             return {}
+        note = {"note": f"deliver raised {describe(error)}: {ENDED}"}
     secrets = secrets_of(destination.settings)
-    return {"requests": [_shown(one, secrets) for one in notebook.requests]}
+    return {"requests": [_shown(one, secrets) for one in notebook.requests], **note}
 
 
 def _shown(request: requests.PreparedRequest, secrets: list[str]) -> dict[str, Any]:
@@ -170,8 +196,29 @@ def _shown(request: requests.PreparedRequest, secrets: list[str]) -> dict[str, A
     if "Authorization" in headers:
         headers["Authorization"] = MASK
     url = without(str(request.url), secrets)
-    body = without(text, [one for one in secrets if len(one) >= SHORTEST_IN_BODY])
+    body = without(text, _long(secrets))
     return {"method": request.method, "url": url, "headers": headers, "body": body}
+
+
+def hidden(row: dict[str, Any], settings: DestinationSettings) -> dict[str, Any]:
+    """The row of an event without secrets in what the plugin or the partner said."""
+    secrets = _long(secrets_of(settings))
+    said = {name: row[name] for name in SAID if name in row}
+    return row | {name: _without_any(value, secrets) for name, value in said.items()}
+
+
+def _without_any(value: Any, secrets: list[str]) -> Any:
+    if isinstance(value, str):
+        return without(value, secrets)
+    if isinstance(value, list):
+        return [_without_any(one, secrets) for one in value]
+    if isinstance(value, dict):
+        return {name: _without_any(one, secrets) for name, one in value.items()}
+    return value
+
+
+def _long(secrets: list[str]) -> list[str]:
+    return [one for one in secrets if len(one) >= SHORTEST_IN_TEXT]
 
 
 def secrets_of(settings: DestinationSettings) -> list[str]:

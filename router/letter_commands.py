@@ -18,7 +18,9 @@ from router.commands import (
     reports_on,
     show,
 )
+from router.config import Config
 from router.errors import Unreadable
+from router.explain import hidden
 from router.letters import DEAD, DeadLetter, Letters
 
 # Letters in one transaction: lanes wait for it to store what became of theirs.
@@ -71,12 +73,15 @@ def list_letters(
 ) -> Found:
     """Show what was given up: alike letters together, with one as an example; or, with
     --code or --all, each by itself."""
-    letters = existing_log(load_anyway()).ledger.letters
+    config = load_anyway()
+    letters = existing_log(config).ledger.letters
     if code is None and not every:
-        return triage.groups(letters, destination)[:limit], False
-    state = None if every else DEAD
-    found = letters.find(destination, code=code, state=state, limit=limit)
-    return [reports.letter(one) for one in found], False
+        rows = triage.groups(letters, destination)[:limit]
+    else:
+        state = None if every else DEAD
+        found = letters.find(destination, code=code, state=state, limit=limit)
+        rows = [reports.letter(one) for one in found]
+    return [_hidden(row, config) for row in rows], False
 
 
 @reports_on("show", dead_letters, show=show_page)
@@ -171,6 +176,12 @@ def _read(file: Any) -> Any:
         return codec.loads(file.read())
     except ValueError as error:
         raise Unreadable(f"{file.name} is no JSON: {error}") from None
+
+
+def _hidden(row: dict[str, Any], config: Config) -> dict[str, Any]:
+    """Without the secrets of its destination, as far as they are known."""
+    destination = config.destinations.get(row["destination"])
+    return hidden(row, destination.settings) if destination else row
 
 
 def _now() -> int:

@@ -120,7 +120,7 @@ def replay(destination: str, *, dry_run: bool, rate: float, **wanted: Any) -> Fo
             raise click.UsageError(f"--{name} is empty: leave it out for all")
     if not math.isfinite(rate):
         raise click.UsageError("--rate must be a number of events a second")
-    found = load_sound()
+    found = load_sound(destination)
     shared = existing_log(found)
     choice = Choice(**wanted | {"until": wanted["until"] or _now()})
     if choice.since >= choice.until:

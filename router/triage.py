@@ -9,7 +9,7 @@ from router import codec, reports
 from router.destination import Destination
 from router.errors import InvalidEvent
 from router.events import Arrival, accept, new_id, user_key
-from router.explain import MASK, explain, outcome_row, secrets_of, without
+from router.explain import MASK, explain, hidden, outcome_row, secrets_of, without
 from router.letters import DeadLetter, Letters
 from router.timestamps import format_iso
 
@@ -80,9 +80,11 @@ def page(
         "event": event if unmask else _masked_event(event),
         "now": destination and event and _now(letter, destination, unmask=unmask),
     }
-    if unmask and destination is not None:
+    if destination is None:
+        return row
+    if unmask:
         row["detail"] = without(letter.detail, secrets_of(destination.settings))
-    return row
+    return hidden(row, destination.settings)
 
 
 def masked(value: Any) -> Any:
@@ -141,4 +143,5 @@ def _now(
     payload = masked(codec.loads(codec.dumps(delivery.payload)))
     outcome = delivery.state or "deliver"
     row = outcome_row(destination.name, letter.message_id, outcome, delivery)
+    row = hidden(row, destination.settings)
     return row if delivery.state else row | {"payload": payload}

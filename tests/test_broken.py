@@ -145,10 +145,18 @@ def test_commands_say_why_a_destination_is_left_out(router: Router, write) -> No
     router.configure(tables("raises"))
     with router.running():
         send(router, "a")
-    for command in ("explain a", "explain -d raises a", "replay raises --since 1h"):
+    said = router.run("explain", "a", ok=False)
+    assert "cannot be imported: RuntimeError (" in said
+    assert "Going on without." in said
+    for command in ("explain -d raises a", "replay raises --since 1h"):
         said = router.run(*command.split(), ok=False)
-        assert "cannot be imported: RuntimeError (" in said
-        assert "Going on without." in said
+        assert "Error: raises is broken, and does not run: " in said
+        assert said.count("cannot be imported: RuntimeError (") == 1
+        assert "mend its plugin" in said
+        assert "Going on without." not in said
+    # Of what is broken another destination is told as ever.
+    said = router.run("explain", "-d", "archive", "a", ok=False)
+    assert "Going on without." in said
     row = router.row("status", "raises")
     assert (row["state"], row["pending"]) == ("broken", 1)
 

@@ -441,3 +441,23 @@ def test_a_masked_payload_keeps_its_shape() -> None:
     assert masked(value) == {
         "a": ["***", "***", None, ""], "b": {"c": "***", "d": {}}, "e": "***"
     }  # fmt: skip
+
+
+TELLTALE = BROKEN.replace(
+    "    verdict(", '    raise Rejected("bad key " + headers["X-Token"])\n    verdict('
+).replace("hookimpl\nfrom", "Rejected, hookimpl\nfrom")
+
+
+def test_a_secret_that_the_plugin_told_is_shown_nowhere(
+    router: Router, shop: Shop
+) -> None:
+    (router.directory / "plugins" / "shop.py").write_text(TELLTALE)
+    with router.running():
+        send(router, range(1))
+    for command in (
+        ("show", "1"), ("show", "1", "--unmask"), ("list",), ("list", "--all")
+    ):  # fmt: skip
+        for more in ((), ("--json",)):
+            said = router.run("dead-letters", *command, *more)
+            assert "bad key ***" in said
+            assert "hush-hush-secret" not in said

@@ -3,12 +3,13 @@ and in the plugin's own tests."""
 
 import json
 import re
+import traceback
 from typing import Any
 
 import pytest
 from conftest import CONF, Router
 
-from router.explain import without
+from router.explain import raised, without
 
 URL = "https://shop.example/p"
 PRODUCT = {"product_id": "P1", "url": URL}
@@ -194,6 +195,7 @@ def test_explain_says_that_a_plugin_cannot_connect(router: Router) -> None:
     where = f"{router.directory / 'plugins' / 'lame.py'}:11"
     assert lame["code"] == "plugin_error"
     assert lame["reason"] == f"connect raised OSError at {where}"
+    assert lame["raised"] == f"OSError: no such host ({where})"
     assert archive["outcome"] == "deliver"
 
 
@@ -307,3 +309,95 @@ def test_explain_masks_a_secret_however_a_request_writes_it(
 
 def test_a_secret_that_looks_like_half_an_address_is_masked() -> None:
     assert without("see //[half and more", ["//[half"]) == "see *** and more"
+
+
+TALKATIVE = """
+from pydantic import SecretStr
+
+from router import DestinationSettings, Rejected, hookimpl
+
+
+class Settings(DestinationSettings):
+    token: SecretStr
+
+
+@hookimpl
+def settings():
+    return Settings
+
+
+@hookimpl
+def track(event, settings):
+    token = settings.token.get_secret_value()
+    if event["event"] == "Bug":
+        raise KeyError(f"no {token}\\nat all")
+    if event["event"] == "Bad":
+        raise Rejected(f"bad key {token}")
+    return event["event"]
+
+
+@hookimpl
+def deliver(payloads, settings, client):
+    token = settings.token.get_secret_value()
+    said = client.post_json("http://127.0.0.1:9/token", {"key": token})
+    bearer = said.json()["access_token"]
+    client.post_json("http://127.0.0.1:9/events", payloads, headers={"X-Key": bearer})
+"""
+
+
+def talkative(router: Router, secret: str) -> dict[str, dict[str, Any]]:
+    """What explain says of its events, by their names."""
+    (router.directory / "plugins").mkdir()
+    (router.directory / "plugins" / "talkative.py").write_text(TALKATIVE)
+    names = ("Bug", "Bad", "Good")
+    conf = f'[destinations.talkative]\ntoken = "{secret}"\n'
+    rows = explained(router, conf, [track(name) for name in names])
+    return dict(zip(names, rows[1::2], strict=True))
+
+
+@pytest.mark.parametrize("secret", ["k9$x", "hunter7"])
+def test_a_short_secret_is_masked_in_bodies_and_sentences(
+    router: Router, secret: str
+) -> None:
+    rows = talkative(router, secret)
+    assert secret not in json.dumps(rows)
+    assert rows["Bad"]["reason"] == "bad key ***"
+    assert rows["Bad"]["problems"] == ["bad key ***"]
+    assert rows["Good"]["requests"][0]["body"] == '{"key":"***"}'
+
+
+def test_explain_says_what_a_bug_says_and_where_it_is(router: Router) -> None:
+    row = talkative(router, "hunter7")["Bug"]
+    assert (row["code"], row["reason"]) == (
+        "plugin_error", "the plugin raised KeyError"
+    )  # fmt: skip
+    line = TALKATIVE[: TALKATIVE.index("raise KeyError")].count("\n") + 1
+    where = f"{router.directory / 'plugins' / 'talkative.py'}:{line}"
+    assert row["raised"] == f"KeyError: 'no ***\\nat all' ({where})"
+    file = router.directory / "events.json"
+    shown = router.run("explain", "-d", "talkative", str(file), ok=False)
+    assert f"\n  raised: {row['raised']}\n" in shown
+
+
+def test_explain_says_where_a_rehearsal_ended(router: Router) -> None:
+    row = talkative(router, "hunter7")["Good"]
+    (request,) = row["requests"]
+    assert request["url"] == "http://127.0.0.1:9/token"
+    assert row["note"].startswith("deliver raised KeyError at ")
+    assert "is not shown" in row["note"]
+
+
+def test_what_is_raised_is_told_with_the_last_place() -> None:
+    def fails() -> None:
+        try:
+            json.loads("{")
+        except ValueError:
+            raise LookupError("two\nlines") from None
+
+    try:
+        fails()
+    except LookupError as error:
+        told = "".join(traceback.format_exception(error))
+    line = fails.__code__.co_firstlineno + 4
+    assert raised(told) == f"LookupError: two lines ({__file__}:{line})"
+    assert raised("no traceback") == "no traceback"
