@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import chain
 from typing import Any
 
 import pluggy
@@ -26,7 +25,7 @@ from router.events import ALL, TYPES, user_key
 from router.letters import DeadLetter, Retried
 from router.log import Record
 from router.plugins import describe
-from router.requirements import Requirement, check
+from router.requirements import check, declared
 from router.settings import DestinationSettings
 from router.transforms import CannotTransform, Transforms
 
@@ -100,12 +99,8 @@ class Destination:
         self._mapping = {kind: h for kind, h in hooks.items() if h.get_hookimpls()}
         self._names = {name, self.plugin, *settings.integration_names}
         self._rules = Transforms.of(settings.keep, settings.drop, settings.hash)
-        declared: Mapping[str, Sequence[Requirement]]
-        declared = self._hooks.requirements(settings=settings)
-        self.requirements = {_plain(name): found for name, found in declared.items()}
-        for one in chain.from_iterable(self.requirements.values()):
-            if not isinstance(one, Requirement):
-                raise TypeError(f"a requirement is built by router.requirements: {one}")
+        found = declared(self._hooks.requirements(settings=settings))
+        self.requirements = {_plain(name): some for name, some in found.items()}
 
     def prepare(self, record: Record) -> Delivery:
         """What becomes of an event before anything is sent: a payload, or why not.

@@ -12,15 +12,16 @@ from router import kinds
 from router.claims import is_claimed
 from router.config import Config
 from router.destination import SKIPPED
-from router.errors import StorageUnavailable
+from router.errors import PluginError, StorageUnavailable
 from router.events import TYPES
 from router.gate import REMEDIES, SERIOUS, Surroundings
 from router.ledger import ALL_PARTITIONS, Hold, surplus
 from router.letters import DROPPED, EXPIRED, MISSING, RETRYING, DeadLetter
 from router.log import Record
-from router.plugins import Found, place, settings_class
+from router.plugins import Found, describe, settings_class
 from router.replaying import NOT_CHOSEN
 from router.replays import DONE, RUNNING, Replay
+from router.requirements import declared
 from router.settings import DestinationSettings
 from router.timestamps import format_iso
 from router.wakeup import count_workers
@@ -74,8 +75,10 @@ def plugin_page(
     try:
         # Of no destination: what has no default is not there.
         needed = _requirements(hook, model.model_construct(plugin=name))
+    except PluginError as error:
+        notes.append(str(error))
     except Exception as error:
-        why = f"{type(error).__name__} at {place(error)}"
+        why = describe(error)
         notes.append(f"requirements depend on a destination's settings ({why})")
     about = inspect.getdoc(loaded.get_plugin(name)) or ""
     common = DestinationSettings.model_fields
@@ -199,7 +202,7 @@ def letter(found: DeadLetter) -> dict[str, Any]:
 
 
 def _requirements(hook: Any, settings: DestinationSettings) -> list[dict[str, Any]]:
-    needed = hook.requirements(settings=settings)
+    needed = declared(hook.requirements(settings=settings))
     return [
         {"event": event, "requires": [one.words for one in requirements]}
         for event, requirements in needed.items()

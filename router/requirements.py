@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.codec import Numeral
+from router.errors import PluginError
 
 ABSOLUTE_URL = re.compile(r"https?://[^\s/?#]+\S*", re.IGNORECASE)
 NUMERAL = re.compile(r"\s*[+-]?\d+(\.\d*)?([eE][+-]?\d+)?\s*", re.ASCII)
@@ -99,6 +100,17 @@ def in_event(inner: Requirement) -> Requirement:
     return Requirement(inner.name, f"the event's {inner.words}", problems)
 
 
+def declared(returned: Any) -> dict[str, Sequence[Requirement]]:
+    """What a plugin's hook `requirements` returned; raises PluginError, with the place
+    of what is none."""
+    if not isinstance(returned, Mapping):
+        raise _unlike("its hook `requirements`", "a mapping of event names", returned)
+    return {
+        name: _listed(f'requirements["{name}"]', found)
+        for name, found in returned.items()
+    }
+
+
 def check(requirements: Sequence[Requirement], event: Mapping[str, Any]) -> list[str]:
     """Every problem that the event's properties have, in the order declared."""
     properties = event.get("properties") or {}
@@ -156,6 +168,21 @@ def lookup(value: Any, dotted: str) -> Any:
             return None
         value = value.get(name)
     return value
+
+
+def _listed(place: str, found: Any) -> Sequence[Requirement]:
+    if not isinstance(found, Iterable) or isinstance(found, str | Mapping):
+        raise _unlike(place, "a list of requirements", found)
+    known = tuple(found)
+    for index, one in enumerate(known):
+        if not isinstance(one, Requirement):
+            what = 'a requirement, as required("total")'
+            raise _unlike(f"{place}[{index}]", what, one)
+    return known
+
+
+def _unlike(place: str, expected: str, came: Any) -> PluginError:
+    return PluginError(f"{place}: expected {expected}; came {type(came).__name__}")
 
 
 def _requirement(one: str | Requirement) -> Requirement:

@@ -140,6 +140,21 @@ def test_check_fails_and_says_what_runs_all_the_same(router: Router, write) -> N
         assert "no plugin is named 'nope'" in router.run(*command.split(), ok=False)
 
 
+def test_a_requirement_that_is_none_is_named_by_its_place(
+    router: Router, write
+) -> None:
+    returns = "\n@hookimpl\ndef requirements():\n    return {'Wish': ['c4n4ry']}\n"
+    write(loose=SOUND + returns)
+    router.configure(tables("loose"))
+    said = (
+        'requirements["Wish"][0]: expected a requirement, as required("total"); '
+        "came str"
+    )
+    (problem,) = router.json("check", ok=False)["problems"]
+    assert problem == f"conf.d/all.toml: [destinations.loose] plugin: {said}"
+    assert said in router.run("plugins", "loose")
+
+
 def test_commands_say_why_a_destination_is_left_out(router: Router, write) -> None:
     write(raises=BROKEN["raises"])
     router.configure(tables("raises"))

@@ -4,10 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.errors import PluginError
 from router.requirements import (
     absolute_url,
     any_of,
     check,
+    declared,
     each,
     identifier,
     in_event,
@@ -257,3 +259,29 @@ def test_checking_never_raises_on_any_json_and_a_problem_is_a_line_with_a_path(v
         path, _, said = problem.partition(": ")
         assert path
         assert said
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        (["total"], "its hook `requirements`: expected a mapping of event names; "
+                    "came list"),
+        ({"X": "total"}, 'requirements["X"]: expected a list of requirements; '
+                         "came str"),
+        ({"X": required("total")}, 'requirements["X"]: expected a list of '
+                                   "requirements; came Requirement"),
+        ({"W": [required("a")], "X": [required("b"), "total"]},
+         'requirements["X"][1]: expected a requirement, as required("total"); '
+         "came str"),
+    ],
+)  # fmt: skip
+def test_what_is_no_requirement_is_named_by_its_place(returned, said):
+    with pytest.raises(PluginError) as caught:
+        declared(returned)
+    assert str(caught.value) == caught.value.safe == said
+
+
+def test_requirements_may_be_any_row_of_them():
+    one = required("total")
+    rows = {"X": (one,), "Y": iter([one])}
+    assert declared(rows) == {"X": (one,), "Y": (one,)}
