@@ -195,6 +195,12 @@ def test_what_an_author_got_wrong_is_told(
     assert words in misused[name][test]
 
 
+def test_no_author_is_told_to_declare_a_loss_right(said: Said) -> None:
+    words = said["says_that_all_were_taken"]["test_status[400]"]
+    assert "came Partial" in words
+    assert "outcomes" not in words
+
+
 def test_rules_that_do_not_apply_are_left_out(said: Said, misused: Said) -> None:
     assert not any(
         "batch" in test or "partial" in test for test in misused["untried_batch"]

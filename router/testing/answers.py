@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from router import codec
-from router.errors import Misconfigured, Outcome, Rejected, Retry, TooLarge
+from router.errors import Misconfigured, Outcome, Partial, Rejected, Retry, TooLarge
 from router.testing.kit import Expected, Kit, applies, networked
 from router.testing.scripted import CLOSE, RESET, Script, answer, drip, scripted
 from router.testing.trial import attempt, fail, words
@@ -100,10 +100,11 @@ class AnswerRules(Kit):
         right, why = expected_of(self, status)
         came = None if outcome is None else type(outcome).__name__
         mend = VERDICT if status not in self.outcomes else "read it as `outcomes` says"
-        mend += (
-            "; or, if this partner means something else by it, say in the test class: "
-            f"outcomes = {{{status}: {came}}}"
-        )
+        if not isinstance(outcome, Partial):
+            mend += (
+                "; or, if this partner means something else by it, say in the test "
+                f"class: outcomes = {{{status}: {came}}}"
+            )
         if not isinstance(outcome, Outcome | None):
             mend = "read an answer so that one of another shape is no bug"
         self._judge(f"answer {status}", outcome, right, why, mend)

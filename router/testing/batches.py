@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from router.destination import DELIVERED, Destination
-from router.errors import TooLarge
+from router.errors import Partial, Rejected, TooLarge
 from router.testing.answers import expected_of
 from router.testing.kit import Kit, applies, has_batches, networked, tells_partly
 from router.testing.marks import Marks
@@ -32,6 +32,11 @@ ONE_REQUEST = (
 
 def halves(kit: type[Kit]) -> bool:
     return has_batches(kit) and expected_of(kit, 413)[0] is TooLarge
+
+
+def refuses(kit: type[Kit]) -> bool:
+    """Whether 400 is for what the partner has not taken."""
+    return has_batches(kit) and expected_of(kit, 400)[0] in (Rejected, Partial)
 
 
 class Run:
@@ -230,13 +235,32 @@ class BatchRules(Kit):
 
         run, drained = self._run(tmp_path, script)
         what = f"an answer that blames the {place} of a batch"
+        self._one_dies(what, guilty, run, drained)
+
+    @applies(refuses)
+    def test_batch_is_refused(self, tmp_path: Path) -> None:
+        """A batch that the partner refuses with 400, as one event of it is bad, costs
+        that event only."""
+        guilty = 1
+
+        def script(run: Run, request: Request) -> Iterable[Step]:
+            if guilty in run.marks.within(request):
+                return [self.said(400, {"message": "no"})]
+            run.takes(request)
+            return [self.yes()]
+
+        run, drained = self._run(tmp_path, script)
+        self._one_dies("answer 400 to a batch with a bad event", guilty, run, drained)
+
+    def _one_dies(self, what: str, guilty: int, run: Run, drained: Drained) -> None:
         right = [f"message-{guilty:04}"]
         dead = [letter.message_id for letter in drained.letters]
         if dead != right:
             fail(
                 what, f"a dead letter for {right[0]} alone", f"for {dead or 'none'}",
-                "raise Rejected with the `index` that the partner names, counted from "
-                "0 in `payloads`; or Partial, where the partner took the others",
+                "raise Rejected, with the `index` that the partner names, if it does, "
+                "counted from 0 in `payloads`; or Partial, where the partner took the "
+                "others",
             )  # fmt: skip
         times = _times(run.taken)
         if twice := [number for number in times if times[number] > 1]:

@@ -3,7 +3,8 @@ secret, nothing left behind; and a sandbox that agrees with the mapping."""
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +29,8 @@ SECRET = re.compile(
     r"|secret|server|service|shared|signing|storage|write)_?keys?$",
     re.IGNORECASE,
 )
+# Where a name in camelCase has an underscore in another spelling.
+HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 # Shorter ones stand in a sentence by chance.
 SHORTEST_SECRET = 8
 
@@ -111,10 +114,14 @@ class ConductRules(Kit):
 
     @applies(networked)
     def test_no_secret_is_told(
-        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+        self,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+        capfd: pytest.CaptureFixture[str],
     ) -> None:
-        """No secret stands in a log line, in what deliver raises, in a dead letter, or
-        in the text of the settings, whatever the partner does."""
+        """No secret stands in a log line, in what is printed, in what deliver raises,
+        in a dead letter, or in the text of the settings, whatever the partner does. A
+        token that it tells in `other_answer` is one."""
         caplog.set_level(logging.DEBUG)
         for script in self._moods():
             with self.trial(tmp_path, script) as trial:
@@ -122,7 +129,10 @@ class ConductRules(Kit):
                 _, delivery = self.sent(destination)[0]
                 outcome = attempt(destination, [delivery])
                 secrets = {*_secrets(destination), *_sent_secrets(trial.partner)}
+                secrets |= {*_told_secrets(trial.partner)}
                 told = [*_told(destination, delivery, outcome), *_lines(caplog)]
+                printed = capfd.readouterr()
+                told += [("what is printed", f"{printed.out}{printed.err}")]
             for where, text in told:
                 for secret in secrets:
                     if secret in text:
@@ -217,6 +227,24 @@ def _sent_secrets(partner: Partner) -> Iterator[str]:
     for request in [*partner.requests, *partner.asides]:
         given = request.headers.get("authorization", "").split()
         yield from (one for one in given if len(one) >= SHORTEST_SECRET)
+
+
+def _told_secrets(partner: Partner) -> Iterator[str]:
+    """What the partner told that goes by the name of a secret, as `access_token`."""
+    for said in partner.told:
+        with suppress(ValueError):
+            yield from _named_secrets(codec.loads(said.partition(b"\r\n\r\n")[2]))
+
+
+def _named_secrets(value: Any, name: str = "") -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, member in value.items():
+            yield from _named_secrets(member, HUMP.sub("_", key))
+    elif isinstance(value, list):
+        for member in value:
+            yield from _named_secrets(member, name)
+    elif SECRET.search(name) and len(str(value)) >= SHORTEST_SECRET:
+        yield str(value)
 
 
 def _told(

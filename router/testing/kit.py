@@ -9,8 +9,9 @@ import pluggy
 import pytest
 
 from router import cases, codec
-from router.destination import Delivery, Destination
+from router.destination import PLUGIN_ERROR, Delivery, Destination
 from router.errors import Outcome, PluginError
+from router.explain import raised
 from router.testing.examples import Event, examples, numbered
 from router.testing.scripted import Request, Script, answer, scripted
 from router.testing.trial import Trial, fail, load, prepared
@@ -143,11 +144,16 @@ class Kit:
         pairs = [(one, prepared(destination, one)) for one in self.all_events()]
         found = [(event, made) for event, made in pairs if made.state is None]
         if not found:
-            codes = sorted({made.code for _, made in pairs})
+            bugs = {raised(m.detail) for _, m in pairs if m.code == PLUGIN_ERROR}
+            codes = {made.code for _, made in pairs} - {PLUGIN_ERROR}
+            came = ", ".join(
+                [*sorted(codes), *(f"a bug: {one}" for one in sorted(bugs))]
+            )
             fail(
                 "the example events", "at least one with a payload",
-                f"none ({', '.join(codes)})",
-                "give events that the plugin sends, as clients write them: "
+                f"none ({came})",
+                ("mend the mapping, which raises; and " if bugs else "")
+                + "give events that the plugin sends, as clients write them: "
                 '`events = [{"type": "track", "event": ..., "properties": ...}]`',
             )  # fmt: skip
         return found

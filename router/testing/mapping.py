@@ -13,6 +13,7 @@ import pytest
 from router import codec
 from router.destination import DEAD, PLUGIN_ERROR, SKIPPED, Delivery, Destination
 from router.events import TYPES
+from router.explain import raised
 from router.testing.examples import Event, odd
 from router.testing.kit import Kit
 from router.testing.trial import fail, prepared
@@ -75,13 +76,6 @@ def is_no_json(made: Delivery) -> bool:
     return made.code == PLUGIN_ERROR and where.startswith(f'"{codec.__file__}"')
 
 
-def last_line(made: Delivery) -> str:
-    """What a bug said, and where."""
-    lines = made.detail.strip().splitlines()
-    places = [line.strip() for line in lines if line.startswith("  File")]
-    return f"{lines[-1]} ({places[-1]})" if places else lines[-1]
-
-
 class MappingRules(Kit):
     """Mapping is pure, and every event has an end that somebody can look up."""
 
@@ -99,7 +93,7 @@ class MappingRules(Kit):
         if made.code == PLUGIN_ERROR and not is_no_json(made):
             fail(
                 what, "a payload, or None for an event that is not sent",
-                f"a bug: {last_line(made)}",
+                f"a bug: {raised(made.detail)}",
                 "return None for what the plugin does not take; raise "
                 f'Rejected("why") for what it cannot; {careful(event)}',
             )  # fmt: skip
@@ -178,7 +172,7 @@ class MappingRules(Kit):
             for event in self.all_events():
                 made = prepared(destination, event)
                 if is_no_json(made):
-                    self._is_no_json(event, last_line(made))
+                    self._is_no_json(event, raised(made.detail))
                 if made.state is None:
                     back = codec.loads(codec.dumps(made.payload))
                     if back != _with_lists(made.payload):
@@ -208,7 +202,7 @@ class MappingRules(Kit):
                         fail(
                             f"mapping {shown(one)} with {_difference(event, one)}",
                             "a payload, None, or a dead letter with a reason",
-                            f"a bug: {last_line(made)}",
+                            f"a bug: {raised(made.detail)}",
                             f'{careful(event)}; or raise Rejected("why")',
                         )  # fmt: skip
 

@@ -41,7 +41,8 @@ class Partner:
 
     A script may be a function that makes the steps from the request. reads: false for a
     partner that takes connections and never reads from them. aside: what it says to a
-    request that no script is for, or None; these are kept in `asides`.
+    request that no script is for, or None; these are kept in `asides`, and what it said
+    in `told`.
     """
 
     scripts: tuple[Any, ...]
@@ -50,6 +51,7 @@ class Partner:
     aside: Callable[[Request], bytes | None] = lambda request: None
     requests: list[Request] = field(default_factory=list)
     asides: list[Request] = field(default_factory=list)
+    told: list[bytes] = field(default_factory=list)
     connections: int = 0
 
     def __post_init__(self) -> None:
@@ -120,6 +122,7 @@ class Partner:
             while (request := _read(reader)) is not None:
                 if (said := self.aside(request)) is not None:
                     self.asides.append(request)
+                    self.told.append(said)
                     connection.sendall(said)
                     continue
                 with self._lock:

@@ -15,6 +15,7 @@ FAILS = {
     "test_batch_events": "",
     "test_batch_bytes": "",
     "test_batch_is_halved": "",
+    "test_batch_is_refused": "",
     "test_partial_answer": "",
     "test_sandbox": "",
 }

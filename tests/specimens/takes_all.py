@@ -14,6 +14,7 @@ FAILS = {
     "test_retry_after": "the seconds until then",
     "test_redirect": VERDICT,
     "test_batch_is_halved": "leave halving to the router",
+    "test_batch_is_refused": "raise Rejected",
     "test_partial_answer": "raise Rejected",
 }
 
