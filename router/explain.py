@@ -37,8 +37,8 @@ PERCENT = re.compile("%[0-9A-F]{2}")
 
 # What there is to say where `deliver` does not come to its end.
 ENDED = (
-    "a rehearsal answers each request with an empty 200, and this one ended there; "
-    "what would be sent after it, as the events after a token, is not shown"
+    "a rehearsal answers each request with 200 and {}, and this one ended there; what "
+    "would be sent after it, as the events after a token, is not shown"
 )
 
 # Where an event stands by the state of its letter.
