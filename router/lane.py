@@ -90,8 +90,7 @@ class Lane(threading.Thread):
     def _run_from_commit(self) -> None:
         """Works from the last commit on, until something is wrong."""
         try:
-            offsets = self._shared.ledger.offsets(self.destination.name)
-            self._offset = offsets[self.partition][1]
+            self._offset = self._committed()
             self._work()
         except Stopped:
             return
@@ -105,6 +104,13 @@ class Lane(threading.Thread):
         except Exception:
             logger.exception("%s: starts again from its last commit", self.name)
             self._pause()
+
+    def _committed(self) -> int:
+        """The offset that the ledger has for this lane."""
+        place = self._shared.ledger.offsets(self.destination.name).get(self.partition)
+        if place is None:  # who has a lane is registered
+            raise StorageUnavailable(f"ledger.db: it has no place of {self.name}")
+        return place[1]
 
     def _pause(self) -> None:
         self._gate.moved(PAUSE)
@@ -146,9 +152,8 @@ class Lane(threading.Thread):
     def _check_place(self) -> None:
         """Raises Fenced if what the lane is at has expired while it waited."""
         with self._committing:
-            name = self.destination.name
-            _, offset = self._shared.ledger.offsets(name)[self.partition]
-            if offset != self._offset:
+            if self._committed() != self._offset:
+                name = self.destination.name
                 raise Fenced(f"{name}: partition {self.partition} has moved on")
 
     def _retry(self, users: Collection[str] | None = None) -> bool:

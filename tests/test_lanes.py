@@ -29,7 +29,10 @@ from partners import (
     stop,
 )
 
+from router import config
 from router.claims import claim
+from router.gate import Surroundings
+from router.lane import Lane
 from router.ledger import Hold
 from router.retry import Policy
 from router.wakeup import ring
@@ -1044,3 +1047,20 @@ def test_what_is_tried_again_can_be_seen_and_is_told_of_only_when_it_lasts(
         eventually(site.is_done)
     assert "shop: not taken for a while: unwell" in caplog.text
     assert "shop: taken again, was held: retry" in caplog.text
+
+
+def test_a_lane_that_the_ledger_knows_nothing_of_waits_for_it(site, partner, caplog):
+    # As while somebody removes the data directory under it.
+    site.configure(partitions=1)
+    site.accept(("ada", number) for number in range(3))
+    held = claim(site.data, "shop", 0)
+    shop = config.load(site.conf, {}).destinations["shop"]
+    lane = Lane(shop, 0, held, Surroundings(site.log, site.ledger))
+    lane.start()
+    eventually(lambda: "it has no place of shop/0" in caplog.text)
+    site.ledger.register("shop", {0: 0})
+    eventually(site.is_done)
+    lane.stop()
+    lane.join(10)
+    assert len(partner.taken()) == 3
+    assert "Traceback" not in caplog.text
