@@ -117,7 +117,7 @@ def accept(
     """The event that goes into the log; raises InvalidEvent."""
     notes = list(arrival.notes)
     event = _normalized(raw, arrival, new_id, notes)
-    body, at = codec.dumps(event), arrival.received_at
+    body, at = codec.pack(event), arrival.received_at
     return Accepted(source, event["messageId"], user_key(event), at, body, tuple(notes))
 
 

@@ -90,7 +90,7 @@ class DeadLetter:
     @property
     def event(self) -> Any:
         """The event that was not delivered; None for one that was dropped."""
-        return codec.loads(self.body)
+        return codec.unpack(self.body)
 
     @property
     def record(self) -> "Retried":
@@ -101,7 +101,7 @@ class DeadLetter:
         return Retried(*place, received_at, self.body, self)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Retried(Record):
     """The event of a letter that was put back to work."""
 
@@ -295,7 +295,7 @@ def _move(
         return False
     destination, partition, state, code, replay, body = found
     if columns["state"] == RETRYING:
-        columns = {**columns, "user_key": user_key(codec.loads(body))}
+        columns = {**columns, "user_key": user_key(codec.unpack(body))}
     sets = ", ".join(f"{name} = ?" for name in columns)
     full = "json_array_length(history) >= ?"
     rest = f"CASE WHEN {full} THEN json_remove(history, '$[1]') ELSE history END"

@@ -61,7 +61,8 @@ NOTE_NEWEST = (
 )
 
 
-@dataclass(frozen=True)
+# Not frozen: so it is made in a quarter of the time.
+@dataclass
 class Record:
     """An event as it is in the log; received_at in milliseconds since the epoch."""
 
@@ -75,7 +76,7 @@ class Record:
     @lazy
     def event(self) -> dict[str, Any]:
         """The event, parsed; every lane has a copy of its own."""
-        event: dict[str, Any] = codec.loads(self.body)
+        event: dict[str, Any] = codec.unpack(self.body)
         return event
 
 

@@ -4,6 +4,7 @@ Through the letters that were put back to work it goes in the same way.
 However long the backlog, one page of it and one window are in memory.
 """
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -95,8 +96,10 @@ def windows(read: Read, destination: Destination, offset: int = 0) -> Iterator[W
     cannot be read, a window ends."""
     window = Window(destination.settings)
     try:
-        while page := read(offset):
-            for delivery in map(destination.prepare, page):
+        while page := deque(read(offset)):
+            while page:
+                # A record that is done with is let go, with its event, parsed.
+                delivery = destination.prepare(page.popleft())
                 # Letters are far between.
                 is_gap = delivery.record.offset > offset and not delivery.letter
                 offset = delivery.record.offset + 1

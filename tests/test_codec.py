@@ -36,6 +36,14 @@ def test_the_same_value_gives_the_same_bytes(value):
     assert codec.dumps(value) == codec.dumps(codec.loads(codec.dumps(value)))
 
 
+@given(JSON)
+def test_what_was_packed_reads_as_the_same_value(value):
+    packed = codec.pack(value)
+    assert codec.unpack(packed) == value
+    assert json.loads(packed) == value
+    assert packed.lstrip() == codec.dumps(value)
+
+
 def test_text_is_utf_8_without_escapes_and_without_blanks():
     value = {"url": "https://x.example/a", "name": "Café ☕", "list": [1, 2.5, None]}
     assert codec.dumps(value).decode() == (
@@ -114,6 +122,19 @@ def test_what_is_no_utf_8_in_a_string_costs_a_character(data, text):
 )  # fmt: skip
 def test_a_number_that_nothing_can_hold_is_written_as_it_was_read(number):
     assert codec.dumps(codec.loads(number)) == number.encode()
+    packed = codec.pack({"total": codec.loads(number)})
+    assert codec.dumps(codec.unpack(packed)) == b'{"total":%b}' % number.encode()
+
+
+@pytest.mark.parametrize(
+    "digits", [f"{sign}{2**bits + more}" for sign in ("", "-") for bits in (63, 64)
+               for more in (-1, 0, 1)]
+)  # fmt: skip
+def test_whole_numbers_around_64_bits_are_packed_with_all_their_digits(digits):
+    assert codec.unpack(codec.pack({"id": int(digits), "name": None})) == {
+        "id": int(digits),
+        "name": None,
+    }
 
 
 @pytest.mark.parametrize(

@@ -312,7 +312,7 @@ def test_letters_of_an_older_ledger_can_be_retried(tmp_path):
         SCHEMA + "INSERT INTO offsets VALUES ('shop', 0, 0, 1);"
         "INSERT INTO counts VALUES ('shop', 0, 'dead', 'rejected', 1);"
         "INSERT INTO dead_letters VALUES ('shop', 0, 0, 'web', 'm', 'rejected', 'no',"
-        " '[]', '', 0, 5, '{}', 1); PRAGMA user_version = 1;"
+        " '[]', '', 0, 5, X'7B7D', 1); PRAGMA user_version = 1;"
     )
     database.close()
     ledger = Ledger(tmp_path)

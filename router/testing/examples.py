@@ -159,7 +159,7 @@ def arrived(event: Event) -> Record:
     if "receivedAt" not in event:
         return record(event)
     message_id = str(event.get("messageId"))
-    return Record(0, 0, "web", message_id, RECEIVED_AT, codec.dumps(event))
+    return Record(0, 0, "web", message_id, RECEIVED_AT, codec.pack(event))
 
 
 def record(event: Event, number: int = 0) -> Record:

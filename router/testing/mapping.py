@@ -115,7 +115,7 @@ class MappingRules(Kit):
             for event in self.all_events():
                 made = prepared(destination, event)
                 # What the delivery's record held before anybody read it.
-                before, after = codec.loads(made.record.body), made.record.event
+                before, after = codec.unpack(made.record.body), made.record.event
                 if repr(before) != repr(after):
                     names = {*before, *after}
                     changed = [
