@@ -22,6 +22,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from router import codec
 from router.errors import Misconfigured, Rejected, Retry, TooLarge
+from router.prepared import Prepared, no_auth
 from router.retry import retry_after
 
 RETRIED = {408, 425, 429}
@@ -75,7 +76,8 @@ class Session(requests.Session):
         # Else requests asks the whole environment for each call, and ~/.netrc.
         self.trust_env = False
         # Else it takes those in the address, over a header that the plugin has set.
-        self.auth = lambda request: request
+        self.auth = no_auth
+        self._prepared = Prepared()
         self._environment: dict[Sequence[str], dict[str, Any]] = {}
         self.answers = 0
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -90,6 +92,13 @@ class Session(requests.Session):
     def request(self, *args: Any, **options: Any) -> requests.Response:
         with _failures_as_outcomes():
             return super().request(*args, **options)
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        prepared = self._prepared.find(self, request)
+        if prepared is None:
+            prepared = super().prepare_request(request)
+            self._prepared.keep(self, request, prepared)
+        return prepared
 
     def send(self, request: Any, **options: Any) -> requests.Response:
         timeout = options.get("timeout") or self.timeout
@@ -208,11 +217,27 @@ class DeadlineAdapter(HTTPAdapter):
     """An adapter whose pools open deadline-keeping connections, proxied ones too, and
     whose answers are bounded."""
 
-    def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
-        pool: Any = super().get_connection_with_tls_context(*args, **options)
+    # What a connection was last asked for, and the pool that has it.
+    _last: tuple[Any, Any] = (None, None)
+
+    def get_connection_with_tls_context(
+        self, request: Any, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        asked = (urlsplit(request.url)[:2], verify, proxies, cert)
+        known, found = self._last  # as one, for other threads
+        if known == asked:
+            # For requests it takes a twentieth of a call to find it again.
+            return found
+        options = {"proxies": proxies, "cert": cert}
+        pool: Any = super().get_connection_with_tls_context(request, verify, **options)
         is_tls = pool.scheme == "https"
         pool.ConnectionCls = DeadlineHTTPS if is_tls else DeadlineHTTP
+        self._last = (asked, pool)
         return pool
+
+    def close(self) -> None:
+        self._last = (None, None)
+        super().close()
 
     def build_response(self, *args: Any, **options: Any) -> requests.Response:
         response = super().build_response(*args, **options)
