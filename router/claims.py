@@ -8,14 +8,25 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from router.notes import Note
+
 
 class Claim:
     """The right to be the one that does it, until released or this process ends."""
 
     def __init__(self, handle: int) -> None:
         self._handle = handle
+        self._note: Note | None = None
+
+    def note(self) -> Note:
+        """What the one who has it has noted, or who had it before; raises OSError."""
+        self._note = self._note or Note(self._handle)
+        return self._note
 
     def release(self) -> None:
+        # It has the file open, too, by which the lock is held.
+        if self._note is not None:
+            self._note.close()
         os.close(self._handle)
 
 

@@ -20,7 +20,7 @@ from router.episodes import Episode
 from router.errors import StorageUnavailable
 from router.gate import MENDABLE, Surroundings
 from router.lane import Lane
-from router.ledger import surplus
+from router.ledger import Fenced, surplus
 from router.replaying import Replayed, ReplayLane
 from router.wakeup import Ear, count_workers
 from router.watch import Watch
@@ -84,8 +84,12 @@ class Lanes:
 
     def _sync(self) -> None:
         while not self._stopping.wait(SYNC_EVERY):
-            with suppress(StorageUnavailable):  # lanes tell of it when they commit
+            for lane in self._lanes:
+                with suppress(StorageUnavailable, Fenced):  # which the lane sees to
+                    lane.commit()
+            with suppress(StorageUnavailable):
                 self._shared.ledger.sync()
+        self._shared.ledger.close()
 
     def _look_after(self) -> None:
         with closing(Ear(self._data_dir)) as ear:

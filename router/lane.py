@@ -14,6 +14,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import takewhile
@@ -26,6 +27,7 @@ from router.gate import Gate, Stopped, Surroundings
 from router.ledger import Fenced
 from router.letters import EXPIRED, MISSING, DeadLetter
 from router.log import Record
+from router.progress import Progress
 from router.sending import Sender
 from router.window import PAGE_BYTES, PAGE_RECORDS, Batch, Window, windows
 
@@ -49,7 +51,7 @@ class Lane(threading.Thread):
         shared: Surroundings,
     ) -> None:
         super().__init__(name=f"{destination.name}/{partition}", daemon=True)
-        self.destination, self.partition, self._offset = destination, partition, 0
+        self.destination, self.partition = destination, partition
         self._claim, self._shared = claim, shared
         self._grown = threading.Event()
         self._stopping = threading.Event()
@@ -57,6 +59,8 @@ class Lane(threading.Thread):
         self._replay = 0
         self._window: list[Delivery] = []
         self._committing = threading.Lock()
+        name = destination.name
+        self._progress = Progress(shared.ledger, name, partition, claim, shared.clock)
         self._gate = Gate(destination, partition, shared, self._stopping)
         streams = range(destination.settings.concurrency)
         self._senders = [
@@ -77,10 +81,22 @@ class Lane(threading.Thread):
         self._stopping.set()
         self._grown.set()
 
+    def commit(self) -> None:
+        """Brings the ledger to where the lane is, unless the lane is about to; raises
+        StorageUnavailable, Fenced. For another thread: the lane may have to wait."""
+        if self._committing.acquire(blocking=False):
+            try:
+                self._progress.commit()
+            finally:
+                self._committing.release()
+
     def run(self) -> None:
         try:
             while not self._stopping.is_set():
                 self._run_from_commit()
+            # What cannot be committed is noted at the claim, for who has it next.
+            with suppress(StorageUnavailable, Fenced):
+                self.commit()
         finally:
             for sender in self._senders:
                 sender.close()
@@ -90,7 +106,8 @@ class Lane(threading.Thread):
     def _run_from_commit(self) -> None:
         """Works from the last commit on, until something is wrong."""
         try:
-            self._offset = self._committed()
+            with self._committing:
+                self._progress.resume()
             self._work()
         except Stopped:
             return
@@ -105,26 +122,22 @@ class Lane(threading.Thread):
             logger.exception("%s: starts again from its last commit", self.name)
             self._pause()
 
-    def _committed(self) -> int:
-        """The offset that the ledger has for this lane."""
-        place = self._shared.ledger.offsets(self.destination.name).get(self.partition)
-        if place is None:  # who has a lane is registered
-            raise StorageUnavailable(f"ledger.db: it has no place of {self.name}")
-        return place[1]
-
     def _pause(self) -> None:
         self._gate.moved(PAUSE)
         self._shared.wait(self._stopping, PAUSE)
 
     def _work(self) -> None:
         while not self._stopping.is_set():
-            for window in windows(self._read_log, self.destination, self._offset):
+            offset = self._progress.offset
+            for window in windows(self._read_log, self.destination, offset):
                 if self._retry():
                     while self._retry(window.users):
                         pass
                 if self._stopping.is_set() or not self._pass(window):
                     return
             if not self._retry():
+                self.commit()
+                self._waiting.end()
                 self._gate.moved(LOOK_EVERY)
                 self._shared.wait(self._grown, LOOK_EVERY)
                 self._grown.clear()
@@ -140,21 +153,16 @@ class Lane(threading.Thread):
 
     def _pass_gap(self, offset: int) -> None:
         """Counts what should be before that offset, and is not in the log."""
-        missing = offset - self._offset
+        missing = offset - self._progress.offset
         if missing:
-            span, counts = (self._offset, offset), {(EXPIRED, MISSING): missing}
-            self._shared.ledger.commit(
-                self.destination.name, self.partition, span, counts
-            )
-            self._offset = offset
+            with self._committing:
+                self._progress.passed(offset, {(EXPIRED, MISSING): missing})
             logger.error("%s: %d events are missing in the log", self.name, missing)
 
     def _check_place(self) -> None:
         """Raises Fenced if what the lane is at has expired while it waited."""
         with self._committing:
-            if self._committed() != self._offset:
-                name = self.destination.name
-                raise Fenced(f"{name}: partition {self.partition} has moved on")
+            self._progress.check()
 
     def _retry(self, users: Collection[str] | None = None) -> bool:
         """Sends a window of what was put back to work, of these users or of all; tells
@@ -234,15 +242,13 @@ class Lane(threading.Thread):
 
     def _store(self, settled: Sequence[Delivery], now: int) -> None:
         """Stores what became of events of the log, or of letters that were retried."""
-        name, ledger = self.destination.name, self._shared.ledger
         if retried := [_again(one.letter, one, now) for one in settled if one.letter]:
-            ledger.letters.settle(retried, now)
+            self._shared.ledger.letters.settle(retried, now)
             return
         end = settled[-1].record.offset + 1
         counts = Counter((str(one.state), one.code) for one in settled)
         dead = [self._letter(one, now) for one in settled if one.state == DEAD]
-        ledger.commit(name, self.partition, (self._offset, end), counts, dead)
-        self._offset = end
+        self._progress.passed(end, counts, dead)
 
     def _letter(self, dead: Delivery, now: int) -> DeadLetter:
         record = dead.record

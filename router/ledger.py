@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from router.errors import RouterError
 from router.groups import GroupCommit, Take
+from router.lazy import lazy
 from router.letters import (
     ANY_RETRYING,
     KEPT_CLOSED,
@@ -71,6 +72,12 @@ CREATE TABLE arrivals (
     number INTEGER NOT NULL,
     PRIMARY KEY (source, code)
 ) WITHOUT ROWID;
+"""
+
+# Another for each ledger, also for one that was made in the place of another.
+IDENTITY = """
+CREATE TABLE identity (id INTEGER NOT NULL);
+INSERT INTO identity VALUES (random());
 """
 
 ALL_PARTITIONS = -1
@@ -149,7 +156,7 @@ class Ledger:
     def __init__(
         self, data_dir: Path, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        steps = [SCHEMA, ARRIVALS, RETRIES, REPLAYS + OF_REPLAYS, USERS]
+        steps = [SCHEMA, ARRIVALS, RETRIES, REPLAYS + OF_REPLAYS, USERS, IDENTITY]
         self._db = Database(data_dir / "ledger.db", steps)
         self.letters = Letters(self._db)
         self.replays = Replays(self._db)
@@ -159,6 +166,12 @@ class Ledger:
         self._clock = clock
         self._group = GroupCommit(self._commit)
         self._quiet: dict[str, tuple[bytes, float]] = {}
+
+    @lazy
+    def id(self) -> int:
+        """By which it is told from any other ledger."""
+        ((found,),) = self._db.rows("SELECT id FROM identity")
+        return int(found)
 
     def register(self, destination: str, starts: Mapping[int, int]) -> None:
         """Gives a destination its offsets, unless it has them from earlier; it keeps

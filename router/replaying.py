@@ -85,7 +85,8 @@ class ReplayLane(Lane):
         return self._replay
 
     def _work(self) -> None:
-        for window in windows(self._read_log, self.destination, self._offset):
+        offset = self._progress.offset
+        for window in windows(self._read_log, self.destination, offset):
             self._gate.pause(max(0.0, self._due - time.monotonic()))
             self._due = max(self._due, time.monotonic()) + self._seconds(window)
             if self._stopping.is_set() or not self._pass(window):

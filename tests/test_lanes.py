@@ -937,11 +937,13 @@ def test_a_lane_that_cannot_commit_waits_and_does_not_send_again(
             for_a_while(lambda: len(partner.taken()) <= 4, 1.6)
             assert site.passed() == 1
         eventually(site.is_done)
+        # What was said before could not be written either.
+        output = site.directory / "output.log"
+        eventually(lambda: "the disk is back" in output.read_text())
     assert by_user(partner.taken()) == {"ada": [0, 1, 2, 3]}
     assert len(partner.sent()) == 4
     site.check_ledger()
-    # What was said before could not be written either.
-    assert (site.directory / "output.log").read_text().count("the disk is back") == 1
+    assert output.read_text().count("the disk is back") == 1
 
 
 def test_a_probe_that_was_taken_is_not_sent_again_as_the_disk_is_full(site, partner):
