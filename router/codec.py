@@ -9,7 +9,6 @@ bytes.
 import json
 import re
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -120,11 +119,13 @@ def dumps(value: Any, *, indent: int = 0) -> bytes:
     Raises ValueError for NaN and infinities, TypeError for what JSON cannot hold.
     """
     if not indent:
-        with suppress(TypeError):
+        try:
             written = orjson.dumps(value, option=STRICT)
             # Which it also writes for what is no number.
             if b"null" not in written:
                 return written
+        except TypeError:
+            pass  # ujson can, or says what is wrong
     try:
         text = ujson.dumps(
             value,

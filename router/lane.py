@@ -242,11 +242,12 @@ class Lane(threading.Thread):
 
     def _store(self, settled: Sequence[Delivery], now: int) -> None:
         """Stores what became of events of the log, or of letters that were retried."""
-        if retried := [_again(one.letter, one, now) for one in settled if one.letter]:
+        if settled[0].letter:  # then all are
+            retried = [_again(one.letter, one, now) for one in settled if one.letter]
             self._shared.ledger.letters.settle(retried, now)
             return
         end = settled[-1].record.offset + 1
-        counts = Counter((str(one.state), one.code) for one in settled)
+        counts = Counter((one.state or "", one.code) for one in settled)
         dead = [self._letter(one, now) for one in settled if one.state == DEAD]
         self._progress.passed(end, counts, dead)
 

@@ -160,9 +160,10 @@ def to_text(value: Any) -> str | None:
     return str(int(value)) if is_identifier(value) else None
 
 
-def lookup(value: Any, dotted: str) -> Any:
-    """The member at a dotted path, or None where the path ends early."""
-    for name in dotted.split("."):
+def lookup(value: Any, path: str | Sequence[str]) -> Any:
+    """The member at a path, or None where the path ends early. path: names with dots
+    between, or one after the other."""
+    for name in path.split(".") if isinstance(path, str) else path:
         # What JSON calls an object; to ask for any Mapping would take far longer.
         if not isinstance(value, dict):
             return None
@@ -190,8 +191,10 @@ def _requirement(one: str | Requirement) -> Requirement:
 
 
 def _field(name: str, kind: str, test: Callable[[Any], bool]) -> Requirement:
+    names = name.split(".")
+
     def problems(value: Any, path: str, event: Any) -> Iterable[str]:
-        found = lookup(value, name)
+        found = lookup(value, names)
         if test(found):
             return ()
         what = "required" if is_absent(found) else f"must be {kind}"

@@ -18,6 +18,9 @@ from router.ledger import Hold
 
 logger = logging.getLogger("router.delivery")
 
+# Modules that call hooks.
+CALLERS = ("pluggy.", "router.destination")
+
 
 class Watch:
     """Looks at the lanes of this process."""
@@ -60,9 +63,9 @@ def _place(name: str) -> str:
 
 
 def _line(frame: FrameType) -> str:
-    """Of a stack, the line of the function that pluggy has called; else the last."""
+    """Of a stack, the line of the hook that was called; else the last."""
     found, caller = frame, frame.f_back
-    while caller and not caller.f_globals["__name__"].startswith("pluggy."):
+    while caller and not caller.f_globals["__name__"].startswith(CALLERS):
         found, caller = caller, caller.f_back
     here = found if caller else frame
     return f"{here.f_code.co_filename}:{here.f_lineno}"

@@ -78,8 +78,7 @@ class Window:
         return True
 
     def _is_batched(self, delivery: Delivery) -> bool:
-        smallest = min(self.batches, key=lambda batch: len(batch.deliveries))
-        batch = self._batch_of.get(delivery.user, smallest)
+        batch = self._batch_of.get(delivery.user) or self._smallest()
         # The byte is the comma that stands between two payloads.
         size = batch.size + delivery.size + 1
         is_full = len(batch.deliveries) >= self._settings.batch_events
@@ -89,6 +88,11 @@ class Window:
         batch.deliveries.append(delivery)
         batch.size = size
         return True
+
+    def _smallest(self) -> Batch:
+        if len(self.batches) == 1:
+            return self.batches[0]
+        return min(self.batches, key=lambda batch: len(batch.deliveries))
 
 
 def windows(read: Read, destination: Destination, offset: int = 0) -> Iterator[Window]:

@@ -47,6 +47,21 @@ def identify(event, settings):
 
 
 @hookimpl
+def page(settings, event):
+    return {"who": event["userId"], "to": settings.name}
+
+
+@hookimpl
+def group(settings):
+    return {"to": settings.name}
+
+
+@hookimpl(wrapper=True)
+def alias(event, settings):
+    return {"instead of": (yield)}
+
+
+@hookimpl
 def deliver(payloads, client):
     client.extend(payloads)
 
@@ -88,9 +103,17 @@ def test_an_event_becomes_a_payload_and_its_size(shop):
     assert made.size == len(b'{"did":"Added"}')
 
 
-def test_a_hook_gets_the_settings_of_its_destination(shop):
-    made = shop().prepare(record(type="identify"))
-    assert made.payload == {"who": "u", "to": "eu"}
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        ("identify", {"who": "u", "to": "eu"}),
+        ("page", {"who": "u", "to": "eu"}),
+        ("group", {"to": "eu"}),
+        ("alias", {"instead of": None}),
+    ],
+)
+def test_a_hook_gets_the_arguments_that_it_takes(shop, kind, payload):
+    assert shop().prepare(record(type=kind)).payload == payload
 
 
 def test_what_was_made_is_handed_to_the_plugin_with_its_client(shop):
@@ -138,9 +161,9 @@ def test_an_event_switches_a_destination_off_by_any_of_its_names(shop, name):
 
 
 def test_a_call_that_the_plugin_has_no_hook_for_is_skipped(shop):
-    made = shop().prepare(record(type="page"))
+    made = shop().prepare(record(type="screen"))
     assert (made.state, made.code) == ("skipped", "unsupported_type")
-    assert made.reason == "shop takes no page calls"
+    assert made.reason == "shop takes no screen calls"
 
 
 def test_an_event_that_the_plugin_does_not_map_is_skipped(shop):

@@ -1,6 +1,6 @@
 """The events of Segment's e-commerce specification, and how their names are read."""
 
-from typing import Any
+from functools import lru_cache
 
 VIEWED, ADDED, REMOVED = "Product Viewed", "Product Added", "Product Removed"
 PRODUCT_EVENTS = (VIEWED, ADDED, REMOVED)
@@ -68,9 +68,10 @@ _CANONICAL = {plain(name): name for name in NAMES} | {
 }
 
 
-def canonical(name: Any) -> str | None:
+@lru_cache(1024)  # an event has one of few names
+def canonical(name: str) -> str | None:
     """The specification's spelling of an event's name, or None if it has none."""
-    return _CANONICAL.get(plain(name)) if isinstance(name, str) else None
+    return _CANONICAL.get(plain(name))
 
 
 def spellings(name: str) -> list[str]:

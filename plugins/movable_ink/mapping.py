@@ -29,12 +29,12 @@ def track(event: Event, settings: Settings) -> dict[str, Any] | None:
 
 def recognise(name: Any, settings: Settings) -> str | None:
     """The event's name as the specification or `custom_events` spells it, or None."""
-    if not isinstance(name, str) or not name.strip():
+    if not isinstance(name, str):
         return None
     return canonical(name) or _custom(name, settings)
 
 
 def _custom(name: str, settings: Settings) -> str | None:
     if settings.custom_events == ANY:
-        return name.strip()
+        return name.strip() or None
     return settings.custom_names.get(plain(name))
