@@ -64,7 +64,9 @@ HEAD = (
 
 def line(result: Result) -> str:
     figure = result.figure
-    bound = ("≤" if figure.is_most else "≥") + f" {figure.target:g}"
+    bound = "-"
+    if figure.target is not None:
+        bound = f"{'≤' if figure.is_most else '≥'} {figure.target:g}"
     ours, ceiling = median(result.ours), median(result.ceiling)
     cells = (
         f"{figure.title:<46} {number(ours):>9} {percent(spread(result.ours))} "
@@ -76,6 +78,7 @@ def line(result: Result) -> str:
 
 def lack(result: Result) -> str:
     """How far ours is from the target."""
+    assert result.figure.target
     off = abs(result.ratio / result.figure.target - 1)
     return f"{off:.0%} too {'much' if result.figure.is_most else 'little'}"
 

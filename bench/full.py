@@ -75,17 +75,19 @@ def make(place: Place, made: Path) -> None:
 
 
 def put(place: Place) -> None:
-    """Gives a place such a log: its own newest file, and links to those before, which
-    are not written to."""
+    """Gives a place such a log: its own newest file and index of ids, and links to the
+    files before, which are not written to."""
     directory = place.directory / "data" / "log"
     directory.mkdir(parents=True)
-    *older, newest = sorted(log(place).glob("*.db"))
+    made = log(place)
+    *older, newest = sorted(made.glob("*.db"))
     for path in older:
         try:
             os.link(path, directory / path.name)
         except OSError:  # it is on another disk
             shutil.copy(path, directory)
-    shutil.copy(newest, directory)
+    for path in (newest, *made.glob("ids-*")):
+        shutil.copy(path, directory)
 
 
 @contextmanager
@@ -114,19 +116,22 @@ def memory(place: Place) -> Iterator[Sampler]:
 
 @contextmanager
 def memory_when_empty(place: Place) -> Iterator[Sampler]:
-    """The same without a backlog; it has done all that it does, a little."""
+    """The same without a backlog."""
     with delivering_all(place) as (process, _):
-        with process.turn():
-            load(process.port, "/v1/batch", accepting.BATCH, events=2000)
         yield resident(process, place)
 
 
 @contextmanager
 def delivering_all(place: Place) -> Iterator[tuple[Process, Partner]]:
+    """A router that has done all that it does, a little, and goes on to deliver what
+    the log has."""
     with ExitStack() as stack:
         to = stack.enter_context(partner(place))
         configure(place, {"movable_ink": movable_ink(to, batch=True)})
-        yield stack.enter_context(gunicorn(place)), to
+        process = stack.enter_context(gunicorn(place))
+        with process.turn():
+            load(process.port, "/v1/batch", accepting.BATCH, events=2000)
+        yield process, to
 
 
 def resident(process: Process, place: Place) -> Sampler:

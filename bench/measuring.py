@@ -21,12 +21,12 @@ class Figure:
     """One of the figures of a row.
 
     target: the least that the ratio of ours to the ceiling must be; or, is_most, the
-    most that it may be.
+    most that it may be. None: it is only told.
     """
 
     title: str
     unit: str
-    target: float
+    target: float | None
     is_most: bool = False
 
 
@@ -58,6 +58,8 @@ class Result:
     @property
     def is_met(self) -> bool:
         target = self.figure.target
+        if target is None:
+            return True
         return self.ratio <= target if self.figure.is_most else self.ratio >= target
 
     def as_json(self) -> dict[str, object]:

@@ -42,7 +42,10 @@ ROWS = (
         "map",
         mapping.ours,
         mapping.ceiling,
-        [Figure("map and require an event, both payloads", RATE, 0.5)],
+        [
+            Figure("map and require an event, both payloads", RATE, 0.5),
+            Figure("the same, and parse it before", RATE, None),
+        ],
     ),
     Row(
         "delay",

@@ -33,7 +33,7 @@ WITH RECURSIVE numbers (n) AS (
 INSERT INTO events
     (position, partition, offset, source, message_id, received_at, body)
 SELECT n + 1, n % {PARTITIONS}, n / {PARTITIONS}, 'web', id, :now,
-    CAST('{{"type":"track","event":"Product Viewed","messageId":"' || id ||
+    CAST(char(9) || '{{"type":"track","event":"Product Viewed","messageId":"' || id ||
     '","userId":"user-' || (n % 10000) || '","properties":{{"product_id":"507f1f77",' ||
     '"url":"https://shop.example/lamp"}},"context":{{}},' ||
     '"timestamp":"2026-11-02T14:21:07.316Z","receivedAt":"2026-11-02T14:21:07.900Z"}}'
