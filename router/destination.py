@@ -103,8 +103,9 @@ class Destination:
         self._names = {name, self.plugin, *settings.integration_names}
         rules = (settings.keep, settings.drop, settings.hash)
         self._rules = Transforms.of(*rules) if any(rules) else None
-        found = declared(self._hooks.requirements(settings=settings))
-        self.requirements = {_plain(name): some for name, some in found.items()}
+        # By name as the plugin spells it, as most events do; and in any spelling.
+        self._declared = declared(self._hooks.requirements(settings=settings))
+        self.requirements = {_plain(n): some for n, some in self._declared.items()}
 
     def prepare(self, record: Record) -> Delivery:
         """What becomes of an event before anything is sent: a payload, or why not.
@@ -193,7 +194,9 @@ class Destination:
     def _problems(self, event: Mapping[str, Any]) -> list[str]:
         if event["type"] != "track":
             return []
-        return check(self.requirements.get(_plain(event["event"]), ()), event)
+        name = event["event"]
+        needs = self._declared.get(name) or self.requirements.get(_plain(name))
+        return check(needs, event) if needs else []
 
     def _map(self, delivery: Delivery, event: Mapping[str, Any]) -> None:
         payload = self._mapping[event["type"]](event, self.settings)

@@ -191,10 +191,12 @@ def _requirement(one: str | Requirement) -> Requirement:
 
 
 def _field(name: str, kind: str, test: Callable[[Any], bool]) -> Requirement:
-    names = name.split(".")
+    first, *rest = name.split(".")
 
     def problems(value: Any, path: str, event: Any) -> Iterable[str]:
-        found = lookup(value, names)
+        found = value.get(first) if isinstance(value, dict) else None
+        if rest:
+            found = lookup(found, rest)
         if test(found):
             return ()
         what = "required" if is_absent(found) else f"must be {kind}"

@@ -27,7 +27,8 @@ USUAL = re.compile(
     r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d\.\d{3,9}(?:Z|\+00:00)", re.ASCII
 )
 
-# Events of one second come together, so few seconds are written again and again.
+# Events of one second come together, so few seconds are read and written, again and
+# again.
 SECONDS_KEPT = 1024
 
 
@@ -57,8 +58,14 @@ def _second(seconds: int) -> str:
 
 
 def _from_usual(text: str) -> int | None:
+    second = _read_second(text[:19])
+    return None if second is None else second * 1000 + int(text[20:23])
+
+
+@lru_cache(SECONDS_KEPT)
+def _read_second(text: str) -> int | None:
     try:
-        return (datetime.fromisoformat(text) - EPOCH) // MILLISECOND
+        return (datetime.fromisoformat(f"{text}Z") - EPOCH) // SECOND
     except ValueError:  # no day of the calendar
         return None
 

@@ -1,7 +1,5 @@
 """The events of Segment's e-commerce specification, and how their names are read."""
 
-from functools import lru_cache
-
 VIEWED, ADDED, REMOVED = "Product Viewed", "Product Added", "Product Removed"
 PRODUCT_EVENTS = (VIEWED, ADDED, REMOVED)
 LIST_EVENTS = ("Product List Viewed", "Category Viewed")
@@ -63,15 +61,15 @@ def plain(name: str) -> str:
     return name.strip().casefold()
 
 
+_SPELT = frozenset(NAMES)
 _CANONICAL = {plain(name): name for name in NAMES} | {
     plain(alias): name for alias, name in ALIASES.items()
 }
 
 
-@lru_cache(1024)  # an event has one of few names
 def canonical(name: str) -> str | None:
     """The specification's spelling of an event's name, or None if it has none."""
-    return _CANONICAL.get(plain(name))
+    return name if name in _SPELT else _CANONICAL.get(plain(name))
 
 
 def spellings(name: str) -> list[str]:

@@ -5,7 +5,6 @@ left out.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from router.hookspecs import Event
@@ -61,10 +60,11 @@ class Left:
 
     def take(self, read: Callable[[Any], Any], *names: str) -> Any:
         """The first of the named properties that can be read so; it is used up."""
+        left = self._left
         for name in names:
-            value = self._left.get(name)
+            value = left.get(name)
             if value is not None and (found := read(value)) is not None:
-                del self._left[name]
+                del left[name]
                 return found
         return None
 
@@ -80,67 +80,61 @@ class Left:
         return {n: v for n, v in merged.items() if not is_absent(v)} or None
 
 
-@dataclass
-class View:
+class View(Left):
     """A track event on its way into one of the shapes below.
 
     The shapes read in the order written, and a property is used once: `sku` is there
     beside `id` only where it is not the id.
     """
 
-    event: Event
-    name: str
-    settings: Settings
-    left: Left
+    def __init__(
+        self, event: Event, name: str, settings: Settings, properties: Mapping[str, Any]
+    ) -> None:
+        super().__init__(properties)
+        self._event, self._name, self._settings = event, name, settings
 
     def product(self) -> dict[str, Any]:
-        left = self.left
         return {
-            "id": left.take(to_text, *PRODUCT_IDS[self.settings.product_id_source]),
-            "sku": left.take(to_text, "sku"),
-            "title": left.take(to_text, "name", "title"),
-            "price": left.take(to_number, "price"),
-            "currency": left.take(currency, "currency"),
+            "id": self.take(to_text, *PRODUCT_IDS[self._settings.product_id_source]),
+            "sku": self.take(to_text, "sku"),
+            "title": self.take(to_text, "name", "title"),
+            "price": self.take(to_number, "price"),
+            "currency": self.take(currency, "currency"),
             "url": self._url(),
-            "image_url": left.take(to_text, "image_url"),
-            "categories": left.take(categories, "categories") or self._category(),
-            **(self._in_cart() if self.name != VIEWED else {}),
+            "image_url": self.take(to_text, "image_url"),
+            "categories": self.take(categories, "categories") or self._category(),
+            **(self._in_cart() if self._name != VIEWED else {}),
         }
 
     def listing(self) -> dict[str, Any]:
-        left = self.left
-        first = (left.peek(categories, "categories") or [{}])[0]
+        first = (self.peek(categories, "categories") or [{}])[0]
         return {
-            "id": left.take(to_text, "category_id", "list_id")
+            "id": self.take(to_text, "category_id", "list_id")
             or first.get("id")
-            or left.take(to_text, "id")
-            or left.peek(to_text, "category"),
-            "title": left.take(to_text, "category", "name", "title")
+            or self.take(to_text, "id")
+            or self.peek(to_text, "category"),
+            "title": self.take(to_text, "category", "name", "title")
             or first.get("title"),
-            "url": left.take(to_text, "url")
+            "url": self.take(to_text, "url")
             or first.get("url")
-            or fallbacks.page_url(self.event, self.settings),
-            "products": left.take(self._items, "products"),
+            or fallbacks.page_url(self._event, self._settings),
+            "products": self.take(self._items, "products"),
         }
 
     def search(self) -> dict[str, Any]:
-        return {
-            "query": self.left.take(searched, "query"),
-            "url": self.left.take(to_text, "url"),
-        }
+        return {"query": self.take(searched, "query"), "url": self.take(to_text, "url")}
 
     def order(self) -> dict[str, Any]:
-        left = self.left
-        total = left.take(to_number, "total")
+        total = self.take(to_number, "total")
         if total is None:
-            total = fallbacks.total(self.event.get("properties"), self.settings)
-        revenue = left.take(to_number, "revenue")
+            total = fallbacks.total(self._event.get("properties"), self._settings)
+        revenue = self.take(to_number, "revenue")
         return {
-            "order_id": left.take(to_text, "order_id"),
+            "order_id": self.take(to_text, "order_id"),
             "total": total,
             "revenue": total if revenue is None else revenue,
-            "currency": left.take(currency, "currency"),
-            "products": left.take(self._items, "products"),
+            "currency": self.take(currency, "currency"),
+            "products": self.take(self._items, "products"),
         }
 
     def _items(self, products: Any) -> list[dict[str, Any]] | None:
@@ -151,7 +145,7 @@ class View:
     def _item(self, product: Mapping[str, Any]) -> dict[str, Any]:
         left = Left(product)
         item = {
-            "id": left.take(to_text, *PRODUCT_IDS[self.settings.product_id_source]),
+            "id": left.take(to_text, *PRODUCT_IDS[self._settings.product_id_source]),
             "sku": left.take(to_text, "sku"),
             "title": left.take(to_text, "name", "title"),
             "price": left.take(to_number, "price"),
@@ -163,19 +157,19 @@ class View:
 
     def _in_cart(self) -> dict[str, Any]:
         return {
-            "quantity": self.left.take(quantity, "quantity"),
-            "cart_id": self.left.take(to_text, "cart_id"),
+            "quantity": self.take(quantity, "quantity"),
+            "cart_id": self.take(to_text, "cart_id"),
         }
 
     def _category(self) -> list[dict[str, str]] | None:
-        found = self.left.take(to_text, "category")
+        found = self.take(to_text, "category")
         return [{"id": found}] if found else None
 
     def _url(self) -> Any:
-        found = self.left.take(absolute_url, "url")
-        if not found and self.name == VIEWED:
-            found = fallbacks.page_url(self.event, self.settings)
-        return found or self.left.take(to_text, "url")
+        found = self.take(absolute_url, "url")
+        if not found and self._name == VIEWED:
+            found = fallbacks.page_url(self._event, self._settings)
+        return found or self.take(to_text, "url")
 
 
 SHAPES: dict[str, Callable[[View], dict[str, Any]]] = {
@@ -190,15 +184,15 @@ def _properties(event: Event, name: str, settings: Settings) -> dict[str, Any] |
     properties = _object(event.get("properties"))
     if name not in SHAPES:
         return properties
-    left = Left(properties or {})
-    shaped = SHAPES[name](View(event, name, settings, left))
-    shaped["meta"] = left.meta()
+    view = View(event, name, settings, properties or {})
+    shaped = SHAPES[name](view)
+    shaped["meta"] = view.meta()
     return present(shaped)
 
 
 def _timezone(event: Event) -> str | None:
-    for path in ("context.timezone", "properties.timezone"):
-        found = lookup(event, path)
+    for holder in ("context", "properties"):
+        found = lookup(event, (holder, "timezone"))
         if isinstance(found, str) and found.strip():
             return found
     return None
