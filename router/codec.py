@@ -2,15 +2,16 @@
 
 orjson writes, and reads what it wrote, in a fraction of the time that others take. It
 has no numbers beyond 64 bits: so Python's own parser reads what comes in, as it can be
-told what to make of a number, and ujson writes what orjson cannot. Both write the same
-bytes.
+told what to make of a number, and ujson writes what orjson cannot.
 """
 
 import json
 import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
 import orjson
 import ujson
@@ -35,7 +36,8 @@ SURELY_EXACT = 15
 # What else orjson would write by itself is no JSON to the other two.
 STRICT = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
-# Before JSON that orjson would not read without loss. It is a blank, so it is JSON.
+# Before JSON that orjson has written, and reads without loss. It is a blank, so the
+# whole is JSON; nobody else writes it before an event.
 MARK = b"\t"
 
 # Python refuses to read integers beyond 4300 digits, whose cost is quadratic.
@@ -121,8 +123,9 @@ def dumps(value: Any, *, indent: int = 0) -> bytes:
     if not indent:
         try:
             written = orjson.dumps(value, option=STRICT)
-            # Which it also writes for what is no number.
-            if b"null" not in written:
+            # Which it also writes for what is no number. From the end it is found, or
+            # not, in half the time.
+            if written.rfind(b"null") < 0:
                 return written
         except TypeError:
             pass  # ujson can, or says what is wrong
@@ -133,6 +136,7 @@ def dumps(value: Any, *, indent: int = 0) -> bytes:
             escape_forward_slashes=False,
             allow_nan=False,
             indent=indent,
+            default=_plain,
         )
     except OverflowError as error:
         raise ValueError(str(error)) from None
@@ -140,19 +144,16 @@ def dumps(value: Any, *, indent: int = 0) -> bytes:
 
 
 def pack(value: Any) -> bytes:
-    """The value as JSON, for `unpack`; value: what `loads` has read.
-
-    Raises as `dumps` does.
-    """
+    """The value as JSON, for `unpack`; value: what `loads` has read."""
     try:
-        return orjson.dumps(value)
+        return MARK + orjson.dumps(value, option=STRICT)
     except TypeError:
-        return MARK + dumps(value)
+        return dumps(value)
 
 
 def unpack(data: bytes) -> Any:
-    """The value in what `pack` wrote; raises ValueError."""
-    return loads(data) if data.startswith(MARK) else orjson.loads(data)
+    """The value in what `pack` has written, or anybody else; raises ValueError."""
+    return orjson.loads(data) if data[:1] == MARK else loads(data)
 
 
 class Written(list[Any]):
@@ -183,6 +184,15 @@ def after_blanks(text: str, start: int) -> int:
 def _repaired(match: re.Match[str]) -> str:
     # As long as what it replaces: an event is measured as its client wrote it.
     return r"\ufffd" if match["lone"] else match[0]
+
+
+def _plain(value: Any) -> Any:
+    """What orjson would write for it, beyond what both know."""
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, Enum):
+        return value.value
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def _float(text: str) -> float | Numeral:

@@ -1,6 +1,9 @@
 """JSON in and out: one form, whatever clients send."""
 
 import json
+from datetime import datetime
+from enum import Enum
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -41,7 +44,8 @@ def test_what_was_packed_reads_as_the_same_value(value):
     packed = codec.pack(value)
     assert codec.unpack(packed) == value
     assert json.loads(packed) == value
-    assert packed.lstrip() == codec.dumps(value)
+    # What others have written, it reads too.
+    assert codec.unpack(codec.dumps(value)) == value
 
 
 def test_text_is_utf_8_without_escapes_and_without_blanks():
@@ -156,6 +160,35 @@ def test_what_is_no_number_is_a_value_error_that_says_where(name):
 def test_what_json_cannot_hold_is_a_type_error():
     with pytest.raises(TypeError):
         codec.dumps({"a": object()})
+
+
+class Size(Enum):
+    LARGE = "L"
+
+
+@pytest.mark.parametrize("beside", [{}, {"name": None}, {"id": 2**70}])
+def test_an_id_and_a_choice_are_written_whatever_is_beside_them(beside):
+    value = {"uuid": UUID(int=1), "size": Size.LARGE, **beside}
+    assert codec.loads(codec.dumps(value)) == {
+        "uuid": "00000000-0000-0000-0000-000000000001",
+        "size": "L",
+        **beside,
+    }
+
+
+@pytest.mark.parametrize("value", [datetime(2024, 3, 4), {1, 2}, b"bytes"])
+def test_what_json_has_no_form_for_is_refused_whatever_is_beside_it(value):
+    for beside in ({}, {"name": None}):
+        with pytest.raises(TypeError):
+            codec.dumps({"value": value, **beside})
+
+
+@pytest.mark.parametrize(
+    "number", ["0.1234567890123456789012345", "1e400", "123456789012345678901234567890"]
+)
+def test_what_was_not_packed_is_unpacked_with_all_its_digits(number):
+    body = b'{"total":%b}' % number.encode()
+    assert codec.dumps(codec.unpack(body)) == body
 
 
 def test_values_that_were_written_are_not_written_again():

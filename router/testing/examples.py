@@ -159,11 +159,12 @@ def arrived(event: Event) -> Record:
     if "receivedAt" not in event:
         return record(event)
     message_id = str(event.get("messageId"))
-    return Record(0, 0, "web", message_id, RECEIVED_AT, codec.pack(event))
+    return Record(0, 0, "web", message_id, RECEIVED_AT, codec.dumps(event))
 
 
 def record(event: Event, number: int = 0) -> Record:
     """The event as the log has it, at that offset; raises InvalidEvent."""
     given = f"example-{number:04}"
-    accepted = accept(dict(event), "web", Arrival(RECEIVED_AT), lambda: given)
+    sent = codec.loads(codec.dumps(event))
+    accepted = accept(sent, "web", Arrival(RECEIVED_AT), lambda: given)
     return Record(0, number, *accepted.columns())
