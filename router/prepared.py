@@ -6,6 +6,7 @@ from typing import Any
 
 import requests
 from requests.auth import HTTPBasicAuth
+from requests.hooks import default_hooks
 
 
 def no_auth(request: Any) -> Any:
@@ -28,7 +29,7 @@ class Prepared:
         if last is None or alike != _what_decides(session, request):
             return None
         found = copy(last)
-        found.headers = last.headers.copy()
+        found.headers, found.hooks = last.headers.copy(), default_hooks()
         found.headers["Content-Length"] = str(len(request.data))
         found.body = request.data
         return found
@@ -41,7 +42,8 @@ class Prepared:
     ) -> None:
         """Remembers it, if the next can be alike."""
         decides = _what_decides(session, request)
-        self._last = (decides, prepared if decides else None)
+        # A copy: the caller may change what it gets.
+        self._last = (decides, prepared.copy() if decides else None)
 
 
 def _what_decides(session: requests.Session, request: requests.Request) -> Any:
@@ -52,7 +54,7 @@ def _what_decides(session: requests.Session, request: requests.Request) -> Any:
         auth = (auth.username, auth.password)
     if type(auth) is not tuple and (auth is not None or session.auth is not no_auth):
         return None
-    if type(request.data) is not bytes:
+    if type(request.data) is not bytes or not request.data:
         return None
     more = (request.params, request.files, request.cookies, session.params)
     hooks = (*request.hooks.values(), *session.hooks.values())

@@ -26,6 +26,9 @@ CALLS = [
     {"data": b"one", "headers": JSON},
     {"data": b"one and more", "headers": JSON},
     {"data": b""},
+    {"data": b"", "json": {"a": 1}},
+    {"data": b"", "method": "GET"},
+    {"data": b"one", "method": "GET"},
     {"data": b"one"},
     {"data": "text", "headers": JSON},
     {"data": {"a": "form"}},
@@ -114,4 +117,16 @@ def test_a_call_that_differs_in_its_body_alone_is_not_prepared_anew():
     assert [one.body for one in made] == [b"[1]", b"[22]", b"[333]"]
     assert [one.headers["Content-Length"] for one in made] == ["3", "4", "5"]
     # What is the same for all of them is the same object.
-    assert len({id(one._cookies) for one in made}) == 1
+    assert len({id(one._cookies) for one in made[1:]}) == 1
+
+
+def test_what_the_caller_changes_in_one_is_not_in_the_next():
+    with Session(10) as session, Session(10) as fresh:
+        for body in (b"one", b"two", b"three"):
+            made = session.prepare_request(requests.Request("POST", URL, data=body))
+            made.headers["X-Signature"] = "signed"
+            made.url += "?signature"
+            made.register_hook("response", print)
+            made.body = b"other"
+        call = {"data": b"four"}
+        assert prepared(session, call) == prepared(fresh, call)
