@@ -19,7 +19,7 @@ class Claim:
         self._note: Note | None = None
 
     def note(self) -> Note:
-        """What the one who has it has noted, or who had it before; raises OSError."""
+        """What was noted by who has it, or had it before; raises OSError."""
         self._note = self._note or Note(self._handle)
         return self._note
 

@@ -43,7 +43,7 @@ class Counts:
         if not new:
             return
         try:
-            self._ledger.count_arrivals(new)
+            self._ledger.arrivals.add(new)
         except StorageUnavailable as error:
             self._waiting.begin("counts wait for the disk: %s", error)
             with self._lock:

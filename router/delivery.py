@@ -29,7 +29,7 @@ logger = logging.getLogger("router.delivery")
 
 # Seconds between two looks at the claims: a lane changes hands well within a second.
 LOOK_EVERY = 0.2
-# Seconds of deliveries that a power cut may undo, and with which they are repeated.
+# Seconds between two looks at what a power cut would undo, so that it is repeated.
 SYNC_EVERY = 1.0
 
 

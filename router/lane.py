@@ -119,7 +119,7 @@ class Lane(threading.Thread):
             self._waiting.begin("%s: waits for the disk: %s", self.name, error)
             self._pause()
         except Exception:
-            logger.exception("%s: starts again from its last commit", self.name)
+            logger.exception("%s: starts again from where it was", self.name)
             self._pause()
 
     def _pause(self) -> None:
@@ -157,6 +157,7 @@ class Lane(threading.Thread):
         if missing:
             with self._committing:
                 self._progress.passed(offset, {(EXPIRED, MISSING): missing})
+                self._progress.commit()
             logger.error("%s: %d events are missing in the log", self.name, missing)
 
     def _check_place(self) -> None:

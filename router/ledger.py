@@ -18,9 +18,11 @@ from dataclasses import astuple, dataclass, field, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from router.accounts import IDENTITY, NEW_IDENTITY, Accounts, Counts, Offsets
+from router.arrivals import SCHEMA as ARRIVALS
+from router.arrivals import Arrivals
 from router.errors import RouterError
 from router.groups import GroupCommit, Take
-from router.lazy import lazy
 from router.letters import (
     ANY_RETRYING,
     KEPT_CLOSED,
@@ -66,20 +68,6 @@ CREATE TABLE holds (
 ) WITHOUT ROWID;
 """
 
-ARRIVALS = """
-CREATE TABLE arrivals (
-    source TEXT, code TEXT,       -- empty: of no known source
-    number INTEGER NOT NULL,
-    PRIMARY KEY (source, code)
-) WITHOUT ROWID;
-"""
-
-# Another for each ledger, also for one that was made in the place of another.
-IDENTITY = """
-CREATE TABLE identity (id INTEGER NOT NULL);
-INSERT INTO identity VALUES (random());
-"""
-
 ALL_PARTITIONS = -1
 
 # Seconds after which a lane looks for holds though there is no sign of one: the process
@@ -88,9 +76,6 @@ LOOK_EVERY = 1.0
 
 # How many letters are removed in one transaction.
 FORGOTTEN_AT_ONCE = 1000
-
-Offsets = dict[int, tuple[int, int]]
-Counts = Counter[tuple[str, str]]
 
 
 class Fenced(RouterError):
@@ -158,6 +143,8 @@ class Ledger:
     ) -> None:
         steps = [SCHEMA, ARRIVALS, RETRIES, REPLAYS + OF_REPLAYS, USERS, IDENTITY]
         self._db = Database(data_dir / "ledger.db", steps)
+        self.accounts = Accounts(self._db, data_dir / "claims")
+        self.arrivals = Arrivals(self._db)
         self.letters = Letters(self._db)
         self.replays = Replays(self._db)
         self.dead_letters = self.letters.find
@@ -166,12 +153,6 @@ class Ledger:
         self._clock = clock
         self._group = GroupCommit(self._commit)
         self._quiet: dict[str, tuple[bytes, float]] = {}
-
-    @lazy
-    def id(self) -> int:
-        """By which it is told from any other ledger."""
-        ((found,),) = self._db.rows("SELECT id FROM identity")
-        return int(found)
 
     def register(self, destination: str, starts: Mapping[int, int]) -> None:
         """Gives a destination its offsets, unless it has them from earlier; it keeps
@@ -187,8 +168,11 @@ class Ledger:
 
     def farthest(self) -> dict[int, int]:
         """For each partition how far the destination has come that is farthest."""
-        query = "SELECT partition, max(offset) FROM offsets GROUP BY partition"
-        return dict(self._db.rows(query))
+        found: dict[int, int] = {}
+        for places in self.accounts.read("")[0].values():
+            for partition, (_, offset) in places.items():
+                found[partition] = max(offset, found.get(partition, 0))
+        return found
 
     def tidy(self, now: int) -> None:
         """Removes letters that were closed long before an instant of milliseconds, and
@@ -207,7 +191,7 @@ class Ledger:
     def copy(self, directory: Path) -> None:
         """Copies what is in it now to another data directory."""
         with self._db.read() as connection:
-            copy(connection, directory / "ledger.db")
+            copy(connection, directory / "ledger.db", NEW_IDENTITY)
 
     def destinations(self) -> list[str]:
         """Every destination that ever had offsets, by name."""
@@ -219,9 +203,13 @@ class Ledger:
 
     def offsets(self, destination: str) -> Offsets:
         """For each partition where the destination started, and where it is."""
-        query = "SELECT partition, start, offset FROM offsets WHERE destination = ?"
-        rows = self._db.rows(query, destination)
-        return {partition: (start, offset) for partition, start, offset in rows}
+        return self.balance(destination)[0]
+
+    def committed(self, destination: str, partition: int) -> int | None:
+        """Where its lane is without what it has noted; None if it is not registered."""
+        query = "SELECT offset FROM offsets WHERE destination = ? AND partition = ?"
+        rows = self._db.rows(query, destination, partition)
+        return rows[0][0] if rows else None
 
     def commit(
         self,
@@ -249,34 +237,14 @@ class Ledger:
 
     def counts(self, destination: str, *, replays: bool = False) -> Counts:
         """How many events by (state, code); replays: with those it was sent again."""
-        columns, groups = "state, code, sum(number)", "GROUP BY state, code"
-        where = "destination = ? OR (? AND destination GLOB ? || '#*')"
-        query = f"SELECT {columns} FROM counts WHERE {where} {groups}"
-        rows = self._db.rows(query, destination, replays, destination)
-        return Counter({(state, code): number for state, code, number in rows})
+        where = "WHERE destination = ? OR (? AND destination GLOB ? || '#*')"
+        counts = self.accounts.read(where, destination, replays, destination)[1]
+        return sum(counts.values(), Counter())
 
     def balance(self, destination: str) -> tuple[Offsets, Counts]:
         """Offsets and counts of one instant."""
-        with self._db.read() as connection:
-            connection.execute("BEGIN")
-            try:
-                return self.offsets(destination), self.counts(destination)
-            finally:
-                connection.execute("COMMIT")
-
-    def count_arrivals(self, counts: Mapping[tuple[str, str], int]) -> None:
-        """Adds to how many events came in, by (source, code)."""
-        with self._db.write() as connection:
-            connection.executemany(
-                "INSERT INTO arrivals VALUES (?, ?, ?) "
-                "ON CONFLICT DO UPDATE SET number = number + excluded.number",
-                [(*key, number) for key, number in counts.items()],
-            )
-
-    def arrivals(self) -> Counts:
-        """How many events came in, by (source, code)."""
-        rows = self._db.rows("SELECT source, code, number FROM arrivals ORDER BY 1, 2")
-        return Counter({(source, code): number for source, code, number in rows})
+        places, counts = self.accounts.read("WHERE destination = ?", destination)
+        return places.get(destination, {}), counts.get(destination, Counter())
 
     def hold(self, account: str, hold: Hold) -> None:
         """Makes lanes wait until `hold.until`; a hold that is there keeps its since."""

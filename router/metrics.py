@@ -55,7 +55,7 @@ class Metrics(Collector):
             "that is refused as a whole counts as one.",
             labels=("source", "code"),
         )
-        for key, number in self._shared.ledger.arrivals().items():
+        for key, number in self._shared.ledger.arrivals.counts().items():
             arrivals.add_metric(key, number)
         yield arrivals
 

@@ -1,38 +1,56 @@
-"""A note that outlives the process that wrote it, and costs no system call to write.
+"""What a lane has passed and the ledger does not have yet, noted at the lane's claim.
 
-It is memory that is shared with the kernel, of a file that is there for something else:
-so a process that is killed loses no note. A power cut may lose it, or tear it.
+A note outlives the process that wrote it, and costs no system call: it is memory that
+is shared with the kernel, of the claim's file. A power cut may lose it, or tear it; to
+be killed while writing may tear it too, and leaves the note before.
 """
 
 import mmap
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
 
-# Written in turns, so that whoever is killed while writing leaves the note before.
-SLOTS = 2
+from router import codec
+
+SLOTS = 2  # written in turns
 SLOT = 512
+SIZE = SLOTS * SLOT
 
 HEAD = struct.Struct("<IH")  # a checksum, and the length
 
 
-class Note:
-    """The last notes in a file; handle: the file's, open for writing.
+class Noted(NamedTuple):
+    """What became of the events from start to end: how many by (state, code). ledger:
+    the id of the one that is at start."""
 
-    One thread at a time may write. Raises OSError where there is no room for it.
+    ledger: int
+    start: int
+    end: int
+    counts: Counter[tuple[str, str]]
+
+
+class Note:
+    """The notes of a lane; handle: its claim's file, open for writing.
+
+    Raises OSError where there is no room for it.
     """
 
     def __init__(self, handle: int) -> None:
         # At its full length on the disk, as to touch what is not there would kill.
         size = os.fstat(handle).st_size
-        os.pwrite(handle, bytes(max(0, SLOTS * SLOT - size)), size)
-        self._memory = mmap.mmap(handle, SLOTS * SLOT)
+        os.pwrite(handle, bytes(max(0, SIZE - size)), size)
+        self._memory = mmap.mmap(handle, SIZE)
         self._next = 0
 
-    def write(self, text: bytes) -> bool:
-        """Notes it instead of the note before the last; false where it is too long."""
+    def write(self, noted: Noted) -> bool:
+        """Notes it in place of the note before the last; false where it is too long."""
+        rows = [(*key, number) for key, number in noted.counts.items()]
+        text = codec.dumps([*noted[:-1], rows])
         if len(text) > SLOT - HEAD.size:
             return False
         written = HEAD.pack(zlib.crc32(text), len(text)) + text
@@ -40,18 +58,38 @@ class Note:
         self._next = SLOT - self._next
         return True
 
-    def read(self) -> list[bytes]:
-        """Those that are whole: the last, and the one before it, in no order."""
-        return [text for at in range(0, SLOTS * SLOT, SLOT) for text in self._at(at)]
+    def read(self) -> list[Noted]:
+        """Those that are whole, in no order."""
+        return list(_read(self._memory[:]))
 
     def close(self) -> None:
         """Lets go of the file."""
-        with suppress(BufferError):
-            self._memory.close()
+        self._memory.close()
 
-    def _at(self, start: int) -> Iterator[bytes]:
-        checksum, length = HEAD.unpack_from(self._memory, start)
-        first = start + HEAD.size
-        text = self._memory[first : first + length]
+
+def latest(notes: Iterable[Noted], ledger: int, start: int) -> Noted | None:
+    """Of these the one that goes on farthest from where that ledger is."""
+    fitting = [one for one in notes if (one.ledger, one.start) == (ledger, start)]
+    return max(fitting, key=lambda one: one.end, default=None)
+
+
+def read_all(claims: Path) -> dict[tuple[str, int], list[Noted]]:
+    """The notes of all lanes, by account and partition. Raises OSError."""
+    found = {}
+    with suppress(FileNotFoundError):  # until the first lane there is no directory
+        for path in claims.iterdir():
+            account, _, partition = path.name.rpartition(".")
+            if account and (notes := list(_read(path.read_bytes()))):
+                found[account, int(partition)] = notes
+    return found
+
+
+def _read(memory: bytes) -> Iterator[Noted]:
+    for slot in range(0, len(memory), SLOT):
+        checksum, length = HEAD.unpack_from(memory, slot)
+        first = slot + HEAD.size
+        text = memory[first : first + length]
         if length and zlib.crc32(text) == checksum:
-            yield text
+            ledger, start, end, rows = codec.loads(text)
+            counts = {(state, code): number for state, code, number in rows}
+            yield Noted(ledger, start, end, Counter(counts))

@@ -1,7 +1,7 @@
 """How far a lane has come, and what became of the events that it has passed.
 
-The ledger says so; but a transaction for each event would take a lane a quarter of its
-time. So it notes at its claim what the ledger does not have yet, and commits that some
+A transaction of the ledger for each event would take a lane a quarter of its time. So
+it notes at its claim what the ledger's file does not have yet, and commits that some
 times a second. Where its process is killed, whoever has the claim next commits what is
 noted there, and repeats nothing of it.
 """
@@ -9,16 +9,17 @@ noted there, and repeats nothing of it.
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
-from router import codec
-from router.claims import Claim
+from router.accounts import Counts
+from router.claims import Claim, claim
 from router.errors import StorageUnavailable
-from router.lazy import lazy
-from router.ledger import Counts, Fenced, Ledger
+from router.ledger import Fenced, Ledger
 from router.letters import DeadLetter
-from router.notes import Note
+from router.notes import Noted, latest
+from router.store import naming
 
-# Seconds for which the ledger may be behind a lane that goes on.
+# Seconds for which the ledger's file may be behind a lane that goes on.
 COMMIT_EVERY = 0.1
 
 
@@ -26,7 +27,7 @@ class Progress:
     """Where a lane is. clock: epoch seconds, which may be set back.
 
     All methods raise StorageUnavailable, and Fenced where another has moved the offset
-    in the ledger; then only `resume` is of use.
+    in the ledger; then only `resume`, which comes first, is of use.
     """
 
     def __init__(
@@ -34,23 +35,25 @@ class Progress:
         ledger: Ledger,
         destination: str,
         partition: int,
-        claim: Claim,
+        held: Claim,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._ledger, self._claim, self._clock = ledger, claim, clock
+        self._ledger, self._claim, self._clock = ledger, held, clock
         self._destination, self._partition = destination, partition
         self._committed_at = 0.0
-        # Where the ledger is, and what became of the events from there on.
+        # Where the ledger's file is, and what became of the events from there on.
         self._committed, self._counts = 0, Counter[tuple[str, str]]()
         self.offset = 0
 
     def resume(self) -> None:
         """Goes to where the lane was last, in this process or in another."""
+        with naming(Path("claims")):
+            self._note = self._claim.note()
         self._committed = self.offset = self._in_ledger()
         self._counts = Counter()
-        for end, counts in self._noted():
-            if end > self.offset:
-                self.offset, self._counts = end, counts
+        noted = latest(self._note.read(), self._ledger.accounts.id, self._committed)
+        if noted:
+            self.offset, self._counts = noted.end, noted.counts
         self.commit()
 
     def passed(
@@ -60,23 +63,27 @@ class Progress:
         letters: Sequence[DeadLetter] = (),
     ) -> None:
         """The lane is done with the events up to an offset; counts: how many by (state,
-        code). It survives this process, and letters are in the ledger."""
-        total = self._counts + Counter(counts)
-        is_due = abs(self._clock() - self._committed_at) >= COMMIT_EVERY
-        if letters or is_due or not self._write(end, total):
-            self._commit(end, total, letters)
-        else:
+        code). This outlives the process, and letters are in the ledger. It can be said
+        again where it has failed."""
+        if end > self.offset:
+            total = self._counts + Counter(counts)
+            ledger, start = self._ledger.accounts.id, self._committed
+            noted = Noted(ledger, start, end, total)
+            if letters or not self._note.write(noted):
+                self._commit(end, total, letters)
+                return
             self.offset, self._counts = end, total
+        if abs(self._clock() - self._committed_at) >= COMMIT_EVERY:
+            self.commit()
 
     def commit(self) -> None:
-        """Brings the ledger to where the lane is."""
+        """Brings the ledger's file to where the lane is."""
         if self.offset > self._committed:
             self._commit(self.offset, self._counts, ())
 
     def check(self) -> None:
         """Raises Fenced if the lane is not where the ledger says any more."""
-        self.commit()
-        if self._in_ledger() != self.offset:
+        if self._in_ledger() != self._committed:
             raise Fenced(f"{self._destination}: partition {self._partition} has moved")
 
     def _commit(self, end: int, counts: Counts, letters: Sequence[DeadLetter]) -> None:
@@ -87,30 +94,21 @@ class Progress:
         self._committed_at = self._clock()
 
     def _in_ledger(self) -> int:
-        place = self._ledger.offsets(self._destination).get(self._partition)
-        if place is None:  # who has a lane is registered
+        offset = self._ledger.committed(self._destination, self._partition)
+        if offset is None:  # who has a lane is registered
             lane = f"{self._destination}/{self._partition}"
             raise StorageUnavailable(f"ledger.db: it has no place of {lane}")
-        return place[1]
+        return offset
 
-    @lazy
-    def _note(self) -> Note:
-        try:
-            return self._claim.note()
-        except OSError as error:
-            raise StorageUnavailable(f"claims: {error}") from error
 
-    def _write(self, end: int, counts: Counts) -> bool:
-        rows = [(*key, number) for key, number in counts.items()]
-        text = codec.pack([self._ledger.id, self._committed, end, rows])
-        return self._note.write(text)
-
-    def _noted(self) -> Sequence[tuple[int, Counts]]:
-        """What was noted for the ledger as it is: up to which offset, and counts."""
-        notes = map(codec.unpack, self._note.read())
-        here = [self._ledger.id, self._committed]
-        return [
-            (end, Counter({(state, code): number for state, code, number in rows}))
-            for *where, end, rows in notes
-            if where == here
-        ]
+def settle(ledger: Ledger, data_dir: Path, destination: str, partition: int) -> bool:
+    """Commits what a dead process has left noted; whether that, or nothing, is done: a
+    lane that is alive does it by itself. Raises StorageUnavailable, OSError."""
+    held = claim(data_dir, destination, partition)
+    if held is None:
+        return False
+    try:
+        Progress(ledger, destination, partition, held).resume()
+    finally:
+        held.release()
+    return True

@@ -135,7 +135,7 @@ def statuses(config: Config, shared: Surroundings) -> list[dict[str, Any]]:
 
 def sources(config: Config, shared: Surroundings) -> list[dict[str, Any]]:
     """What came in, by source; that of no known source has none."""
-    arrivals = shared.ledger.arrivals()
+    arrivals = shared.ledger.arrivals.counts()
     known = [*config.sources, *(source for source, _ in arrivals)]
     rows = []
     for name in dict.fromkeys(known):

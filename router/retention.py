@@ -18,6 +18,7 @@ from router.gate import Surroundings
 from router.ledger import Fenced
 from router.letters import EXPIRED, MISSING, DeadLetter
 from router.log import Record
+from router.progress import COMMIT_EVERY, settle
 from router.segments import SHARES_OF_TIME
 
 logger = logging.getLogger("router.retention")
@@ -106,14 +107,19 @@ class Retention:
 
     def _pass(self, destination: str, ends: dict[int, int]) -> None:
         """Moves a destination's offsets to where the log will begin."""
-        expired = 0
+        expired, ledger = 0, self._shared.ledger
         for partition, end in ends.items():
+            # What a dead process has delivered has not expired.
+            settle(ledger, self._data_dir, destination, partition)
             while not self._stopping.is_set():
-                offsets = self._shared.ledger.offsets(destination)
-                _, offset = offsets.get(partition, (end, end))
+                _, offset = ledger.offsets(destination).get(partition, (end, end))
                 if offset >= end:
                     break
-                expired += self._pass_page(destination, partition, (offset, end))
+                passed = self._pass_page(destination, partition, (offset, end))
+                if not passed:
+                    # Its lane is alive, and about to commit.
+                    self._stopping.wait(COMMIT_EVERY)
+                expired += passed
         if expired:
             what = "events are older than the retention, and were not delivered"
             logger.error("%s: %d %s", destination, expired, what)
@@ -140,7 +146,7 @@ class Retention:
             self._shared.ledger.commit(
                 destination, partition, (start, reached), found, letters
             )
-        except Fenced:  # its lane was faster
+        except Fenced:  # its lane was faster, or has noted more than it has committed
             return 0
         return reached - start
 

@@ -297,8 +297,9 @@ def _bring_forward(
         sync(path.parent)
 
 
-def copy(connection: sqlite3.Connection, path: Path) -> None:
+def copy(connection: sqlite3.Connection, path: Path, change: str = "") -> None:
     """Copies a database as it is at one instant, while others write; path: a new file.
+    change: SQL to run in the copy.
 
     Raises sqlite3.Error, OSError; a page that cannot be read is an error.
     """
@@ -308,6 +309,7 @@ def copy(connection: sqlite3.Connection, path: Path) -> None:
         (found,) = target.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise sqlite3.DatabaseError(f"is damaged: {found}")
+        target.executescript(change)
     sync(path)
     sync(path.parent)
 

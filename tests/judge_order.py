@@ -10,19 +10,15 @@ Of a user and a destination:
 * Letters that were put back go in the order of the log, and before all events of the
   log that were not in the window under way when they were.
 
-Of a lane: what was committed, or noted, is never sent again. What was taken and is not
+Of a lane: what was committed is never sent again. What was taken and is not committed
 when it ends, which will be repeated, is one batch for each stream, at most; after a
 stop it is only what stands after something that was not taken.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
-from json import loads
-from pathlib import Path
-from typing import Any
 
 from moody import (
     DELIVERED,
@@ -37,23 +33,12 @@ from moody import (
 
 from router.ledger import Ledger, surplus
 from router.letters import DeadLetter
-from router.notes import Note
 
 # How an event ended in the life of a lane; or may have, as what was given up looks the
 # same to the partner as what waits.
 REFUSED_FOR_GOOD, PERHAPS = "refused", "perhaps"
 FOR_GOOD = {code for _, code in REFUSED.values()}
 EVERYTHING = (10_000, 1 << 30)
-
-
-def notes(data: Path, destination: str, partition: int) -> list[Any]:
-    """What is noted at the claim of a lane: ledger, from where, to where, counts."""
-    with (data / "claims" / f"{destination}.{partition}").open("r+b") as file:
-        note = Note(file.fileno())
-        try:
-            return [loads(text) for text in note.read()]
-        finally:
-            note.close()
 
 
 @dataclass(frozen=True)
@@ -109,10 +94,9 @@ class Judge:
     """Of one destination, whose events are given up after so many attempts."""
 
     def __init__(
-        self, name: str, data: Path, attempts: int, violations: list[str]
+        self, name: str, ledger: Ledger, attempts: int, violations: list[str]
     ) -> None:
-        self._name, self._data, self._attempts = name, data, attempts
-        self._ledger = Ledger(data)
+        self._name, self._ledger, self._attempts = name, ledger, attempts
         self._violations = violations
         self.repeats = 0
         self.events: dict[str, Placed] = {}
@@ -142,7 +126,7 @@ class Judge:
     def call_began(self, call: Call) -> None:
         events = [self.events[one] for one in call.ids]
         partition = events[0].partition
-        committed = self._committed(partition)
+        committed = self._ledger.offsets(self._name)[partition][1]
         retrying = self._retrying(partition)
         are_letters = {one.offset < committed for one in events}
         if len(are_letters) > 1:
@@ -218,7 +202,7 @@ class Judge:
 
     def lane_ended(self, partition: int, *, is_killed: bool) -> None:
         life = self._lives.pop(partition, Life(0, 0))
-        committed = self._committed(partition)
+        committed = self._ledger.offsets(self._name)[partition][1]
         retrying = self._retrying(partition)
         again: dict[Client, list[str]] = defaultdict(list)
         for one, calls in life.calls.items():
@@ -251,15 +235,6 @@ class Judge:
             if one.partition == event.partition and one.offset < event.offset
             if (one.id in retrying if are_letters else one.offset >= committed)
         )
-
-    def _committed(self, partition: int) -> int:
-        """Where whoever has the lane next begins: committed, or noted at its claim."""
-        reached = self._ledger.offsets(self._name)[partition][1]
-        here = [self._ledger.id, reached]
-        with suppress(FileNotFoundError):  # until the first lane there is none
-            for ledger, start, end, _ in notes(self._data, self._name, partition):
-                reached = max(reached, end) if [ledger, start] == here else reached
-        return reached
 
     def _since(self, event_id: str) -> int:
         """The number of the first call that can be for it, as a letter if it is one."""

@@ -141,7 +141,7 @@ class World:
         names = NAMES[: 1 + (draw.random() < 0.2)]
         self.violations: list[str] = []
         attempts, wrong = self.policy.give_up_attempts, self.violations
-        self.judges = {n: Judge(n, self.data, attempts, wrong) for n in names}
+        self.judges = {n: Judge(n, self.ledger, attempts, wrong) for n in names}
         self.partners = {
             name: Partner(self.stage, draw, self.kinds, self.judges[name].call_began)
             for name in names

@@ -335,9 +335,9 @@ def test_a_ledger_of_the_first_format_is_brought_forward(tmp_path, ledger):
     row = "INSERT INTO offsets VALUES ('shop', 0, 3, 3);"
     database.executescript(f"{SCHEMA} {row} PRAGMA user_version = 1;")
     database.close()
-    ledger.count_arrivals({("web", "accepted"): 2})
-    ledger.count_arrivals({("web", "accepted"): 3, ("", "invalid_json"): 1})
-    assert ledger.arrivals() == {("web", "accepted"): 5, ("", "invalid_json"): 1}
+    ledger.arrivals.add({("web", "accepted"): 2})
+    ledger.arrivals.add({("web", "accepted"): 3, ("", "invalid_json"): 1})
+    assert ledger.arrivals.counts() == {("web", "accepted"): 5, ("", "invalid_json"): 1}
     assert ledger.offsets("shop") == {0: (3, 3)}
 
 

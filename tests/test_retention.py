@@ -141,7 +141,7 @@ def test_router_deliver_sees_to_it_too(site: Site) -> None:
 def test_a_crash_at_any_moment_of_it_leaves_every_event_accounted_for(
     tmp_path: Path,
 ) -> None:
-    data, moments = tmp_path / "data", 40
+    data, moments = tmp_path / "data", 160
     log, ledger = Log(data, PARTITIONS, PLENTY, segment=1), Ledger(data)
     log.settle_partitions()
     for name in ("shop", "mail"):
