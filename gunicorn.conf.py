@@ -4,18 +4,21 @@ own defaults (one sync worker)."""
 import functools
 import json
 import logging
+import mmap
 import os
 import socket
 import struct
 import subprocess
 import sys
+import time
+
+from gunicorn.workers.gthread import ThreadWorker
 
 bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
 workers = int(os.environ.get("WEB_CONCURRENCY", 2))
 
 # Threads keep connections open between requests, which SDKs make use of; longer than
 # the 60 s that load balancers keep an idle connection by default.
-worker_class = "gthread"
 threads = 8
 keepalive = 75
 
@@ -31,6 +34,58 @@ STALLED_SECONDS = 15
 
 # While conf.d is checked on HUP, nobody looks after the workers.
 CHECK_SECONDS = 60
+
+# How many connections more than another a worker may have.
+LEAD = 4
+# A worker that has not been seen for so many milliseconds has stopped, or hangs.
+AWAY = 2000
+
+# Seconds after which one that has so many looks again whether it still has.
+SOON = 0.01
+
+# Of each worker, at its age: how many connections it has and one, or 0 where there is
+# none; and when that was, in monotonic milliseconds. All workers share it.
+PLACES = 256
+connections = memoryview(mmap.mmap(-1, 8 * PLACES)).cast("q")
+seen = memoryview(mmap.mmap(-1, 8 * PLACES)).cast("q")
+
+
+class Worker(ThreadWorker):
+    """A gthread worker that leaves new connections to those that have fewer. Whoever is
+    awake takes all that wait, so one could get all that a proxy keeps open, and the
+    others have nothing to do."""
+
+    @property
+    def worker_connections(self):
+        # gunicorn asks how many there may be before each look at its sockets.
+        place, now = self.age % PLACES, time.monotonic_ns() // 10**6
+        connections[place], seen[place] = self.nr_conns + 1, now
+        others = [
+            number - 1
+            for at, number in enumerate(connections.tolist())
+            if number and at != place and now - seen[at] < AWAY
+        ]
+        return min(self._most, min(others, default=self._most) + LEAD)
+
+    @worker_connections.setter
+    def worker_connections(self, most):
+        self._most = most
+
+    def wait_for_and_dispatch_events(self, timeout):
+        is_ahead = self.alive and not self._accepting
+        super().wait_for_and_dispatch_events(SOON if is_ahead else timeout)
+
+    def handle_exit(self, *args):
+        connections[self.age % PLACES] = 0
+        super().handle_exit(*args)
+
+
+# An older gunicorn does not read from the connections there are while it takes no more.
+worker_class = Worker if hasattr(Worker, "set_accept_enabled") else "gthread"
+
+
+def child_exit(server, worker):
+    connections[worker.age % PLACES] = 0
 
 
 def when_ready(server):

@@ -1,6 +1,7 @@
 """The sides of the rows about accepting: a client posts, and the answer is 200."""
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
@@ -20,6 +21,7 @@ from bench.running import (
 )
 
 BATCH = 100
+SETTLING = 0.1
 
 DELIVER = (sys.executable, "-m", "router", "deliver")
 
@@ -30,6 +32,8 @@ def sampler(process: Process, place: Place, batch: int, scale: float = 1.0) -> S
     def sample() -> Sequence[float]:
         path = "/v1/batch" if batch else "/v1/track"
         with process.turn():
+            # Until the workers have seen of each other that they are there.
+            time.sleep(SETTLING)
             return [load(process.port, path, batch, seconds=place.seconds) * scale]
 
     return sample
