@@ -25,7 +25,7 @@ from bench.running import (
 )
 
 # What takes about two seconds.
-EVENTS = {True: 60_000, False: 4_000}
+EVENTS = {True: 150_000, False: 4_000}
 # Seconds in which the workers share the lanes, each of which then waits for an answer.
 SETTLING = 1.5
 # Events in a batch post themselves from one thread faster than they are mapped. One a
