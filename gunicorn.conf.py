@@ -43,8 +43,8 @@ AWAY = 2000
 # Seconds after which one that has so many looks again whether it still has.
 SOON = 0.01
 
-# Of each worker, at its age: how many connections it has and one, or 0 where there is
-# none; and when that was, in monotonic milliseconds. All workers share it.
+# Of each worker, at its number (gunicorn's `age`): its connections, and when it said
+# so, in monotonic milliseconds. All workers share them.
 PLACES = 256
 connections = memoryview(mmap.mmap(-1, 8 * PLACES)).cast("q")
 seen = memoryview(mmap.mmap(-1, 8 * PLACES)).cast("q")
@@ -59,11 +59,11 @@ class Worker(ThreadWorker):
     def worker_connections(self):
         # gunicorn asks how many there may be before each look at its sockets.
         place, now = self.age % PLACES, time.monotonic_ns() // 10**6
-        connections[place], seen[place] = self.nr_conns + 1, now
+        connections[place], seen[place] = self.nr_conns, now
         others = [
-            number - 1
-            for at, number in enumerate(connections.tolist())
-            if number and at != place and now - seen[at] < AWAY
+            connections[at]
+            for at, when in enumerate(seen.tolist())
+            if at != place and now - when < AWAY
         ]
         return min(self._most, min(others, default=self._most) + LEAD)
 
@@ -76,16 +76,15 @@ class Worker(ThreadWorker):
         super().wait_for_and_dispatch_events(SOON if is_ahead else timeout)
 
     def handle_exit(self, *args):
-        connections[self.age % PLACES] = 0
+        seen[self.age % PLACES] = 0
         super().handle_exit(*args)
 
 
-# An older gunicorn does not read from the connections there are while it takes no more.
-worker_class = Worker if hasattr(Worker, "set_accept_enabled") else "gthread"
+worker_class = Worker
 
 
 def child_exit(server, worker):
-    connections[worker.age % PLACES] = 0
+    seen[worker.age % PLACES] = 0
 
 
 def when_ready(server):

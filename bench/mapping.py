@@ -29,17 +29,15 @@ def ceiling(place: Place) -> Iterator[Sampler]:
     """ceilings/mapping.py, of what the router sends."""
     bodies, *_ = delivering.record(place, EVENTS, batch=False)
     script = machine.HERE / "ceilings" / "mapping.py"
-    yield printed_by(place, script, bodies, times=2)
+    yield printed_by(place, script, bodies)
 
 
-def printed_by(place: Place, script: Path, *more: Path, times: int = 1) -> Sampler:
-    """The figures that a script prints; times: for how many figures each is."""
+def printed_by(place: Place, script: Path, *more: Path) -> Sampler:
+    """The figures that a script prints."""
     command: list[str | Path] = [sys.executable, script, str(place.seconds / 2), *more]
 
     def sample() -> Sequence[float]:
         with started(place, command, output=subprocess.PIPE) as process:
-            return [
-                float(one) for one in process.popen.communicate()[0].split()
-            ] * times
+            return [float(one) for one in process.popen.communicate()[0].split()]
 
     return sample

@@ -12,8 +12,8 @@ from router.lazy import lazy
 from router.notes import latest, read_all
 from router.store import Database, naming
 
-# By which lanes know their notes again: of another ledger's they are of no use, nor of
-# those of a copy, that goes on from the same place.
+# Whose notes they are: those of another ledger are of no use, nor are they to a copy,
+# which goes on from the same place.
 IDENTITY = """
 CREATE TABLE identity (id INTEGER NOT NULL);
 INSERT INTO identity VALUES (random());

@@ -24,7 +24,8 @@ class Claim:
         return self._note
 
     def release(self) -> None:
-        # It has the file open, too, by which the lock is held.
+        """Lets another have it."""
+        # The note's memory keeps the file open, and with it the lock.
         if self._note is not None:
             self._note.close()
         os.close(self._handle)

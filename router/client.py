@@ -94,11 +94,7 @@ class Session(requests.Session):
             return super().request(*args, **options)
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
-        prepared = self._prepared.find(self, request)
-        if prepared is None:
-            prepared = super().prepare_request(request)
-            self._prepared.keep(self, request, prepared)
-        return prepared
+        return self._prepared.of(self, request, super().prepare_request)
 
     def send(self, request: Any, **options: Any) -> requests.Response:
         timeout = options.get("timeout") or self.timeout

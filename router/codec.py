@@ -123,8 +123,8 @@ def dumps(value: Any, *, indent: int = 0) -> bytes:
     if not indent:
         try:
             written = orjson.dumps(value, option=STRICT)
-            # Which it also writes for what is no number. From the end it is found, or
-            # not, in half the time.
+            # It writes null for NaN, too: then ujson decides. (`rfind` takes half the
+            # time of `in`.)
             if written.rfind(b"null") < 0:
                 return written
         except TypeError:

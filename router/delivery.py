@@ -29,7 +29,8 @@ logger = logging.getLogger("router.delivery")
 
 # Seconds between two looks at the claims: a lane changes hands well within a second.
 LOOK_EVERY = 0.2
-# Seconds between two looks at what a power cut would undo, so that it is repeated.
+# Seconds between two syncs of the ledger: what was delivered since, is delivered again
+# after a power cut.
 SYNC_EVERY = 1.0
 
 

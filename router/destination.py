@@ -6,7 +6,6 @@ select -> transform -> require -> map        (here: pure, the same for `explain`
 
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -33,7 +32,6 @@ DELIVERED, SKIPPED, DEAD = "delivered", "skipped", "dead"
 PLUGIN_ERROR = "plugin_error"
 
 
-@dataclass
 class Delivery:
     """An event on its way to a destination.
 
@@ -42,18 +40,20 @@ class Delivery:
     `changes` what the destination's rules did to the event. user is its user key.
     """
 
-    record: Record
-    # Not arguments: so they cost nothing until they are set.
-    payload: Any = field(default=None, init=False)
-    json: bytes = field(default=b"", init=False)
-    state: str | None = field(default=None, init=False)
-    code: str = field(default="", init=False)
-    reason: str = field(default="", init=False)
-    problems: Sequence[str] = field(default=(), init=False)
-    detail: str = field(default="", init=False)
-    changes: Sequence[str] = field(default=(), init=False)
-    user: str = field(default="", init=False)
-    attempts: int = field(default=0, init=False)
+    # Attributes of the class cost nothing until they are set.
+    payload: Any = None
+    json: bytes = b""
+    state: str | None = None
+    code: str = ""
+    reason: str = ""
+    problems: Sequence[str] = ()
+    detail: str = ""
+    changes: Sequence[str] = ()
+    user: str = ""
+    attempts: int = 0
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
 
     @property
     def size(self) -> int:
@@ -101,8 +101,7 @@ class Destination:
             kind: _mapping(hook) for kind, hook in hooks.items() if hook.get_hookimpls()
         }
         self._names = {name, self.plugin, *settings.integration_names}
-        rules = (settings.keep, settings.drop, settings.hash)
-        self._rules = Transforms.of(*rules) if any(rules) else None
+        self._rules = Transforms.of(settings.keep, settings.drop, settings.hash)
         # By name as the plugin spells it, as most events do; and in any spelling.
         self._declared = declared(self._hooks.requirements(settings=settings))
         self.requirements = {_plain(n): some for n, some in self._declared.items()}
@@ -120,8 +119,7 @@ class Destination:
                 return delivery
             # Before the plugin can change the event that it gets.
             delivery.user = user_key(event)
-            if self._rules:
-                event, delivery.changes = self._rules.apply(event)
+            event, delivery.changes = self._rules.apply(event)
             if problems := self._problems(event):
                 delivery.problems = problems
                 delivery.settle(DEAD, "requirements", "; ".join(problems))
@@ -210,12 +208,12 @@ class Destination:
 def _mapping(hook: pluggy.HookCaller) -> Callable[[Any, Any], Any]:
     """The hook as a function of event and settings: the plugin's own where it is that,
     as pluggy's way to it takes as long as half of a mapping."""
-    first, *more = hook.get_hookimpls()
-    is_wrapped = more or first.wrapper or first.hookwrapper
-    if is_wrapped or first.argnames != ("event", "settings"):
-        return lambda event, settings: hook(event=event, settings=settings)
-    function: Callable[[Any, Any], Any] = first.function
-    return function
+    first, *others = hook.get_hookimpls()
+    is_plain = not (others or first.wrapper or first.hookwrapper)
+    if is_plain and first.argnames == ("event", "settings"):
+        function: Callable[[Any, Any], Any] = first.function
+        return function
+    return lambda event, settings: hook(event=event, settings=settings)
 
 
 def is_switched_on(integrations: Any, names: set[str]) -> bool:

@@ -58,7 +58,7 @@ class Lane(threading.Thread):
         self._waiting = Episode(logger, f"{self.name}: the disk is back")
         self._replay = 0
         self._window: list[Delivery] = []
-        self._committing = threading.Lock()
+        self._progress_lock = threading.Lock()
         name = destination.name
         self._progress = Progress(shared.ledger, name, partition, claim, shared.clock)
         self._gate = Gate(destination, partition, shared, self._stopping)
@@ -84,16 +84,16 @@ class Lane(threading.Thread):
     def commit(self) -> None:
         """Brings the ledger to where the lane is, unless the lane is about to; raises
         StorageUnavailable, Fenced. For another thread: the lane may have to wait."""
-        if self._committing.acquire(blocking=False):
+        if self._progress_lock.acquire(blocking=False):
             try:
                 self._progress.commit()
             finally:
-                self._committing.release()
+                self._progress_lock.release()
 
     def run(self) -> None:
         try:
             while not self._stopping.is_set():
-                self._run_from_commit()
+                self._run_from_place()
             # What cannot be committed is noted at the claim, for who has it next.
             with suppress(StorageUnavailable, Fenced):
                 self.commit()
@@ -103,10 +103,10 @@ class Lane(threading.Thread):
             self._shared.ledger.close()
             self._claim.release()
 
-    def _run_from_commit(self) -> None:
-        """Works from the last commit on, until something is wrong."""
+    def _run_from_place(self) -> None:
+        """Works from where the lane was on, until something is wrong."""
         try:
-            with self._committing:
+            with self._progress_lock:
                 self._progress.resume()
             self._work()
         except Stopped:
@@ -155,14 +155,14 @@ class Lane(threading.Thread):
         """Counts what should be before that offset, and is not in the log."""
         missing = offset - self._progress.offset
         if missing:
-            with self._committing:
+            with self._progress_lock:
                 self._progress.passed(offset, {(EXPIRED, MISSING): missing})
                 self._progress.commit()
             logger.error("%s: %d events are missing in the log", self.name, missing)
 
     def _check_place(self) -> None:
         """Raises Fenced if what the lane is at has expired while it waited."""
-        with self._committing:
+        with self._progress_lock:
             self._progress.check()
 
     def _retry(self, users: Collection[str] | None = None) -> bool:
@@ -229,7 +229,7 @@ class Lane(threading.Thread):
         """Commits what is settled and has nothing before it that is not; waits for a
         disk that is full, as what was sent is sent."""
         self._gate.moved()
-        with self._committing:
+        with self._progress_lock:
             settled = list(takewhile(lambda one: one.state, self._window))
             if not settled:
                 return

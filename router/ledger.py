@@ -5,9 +5,11 @@ that at any instant, per destination and partition,
 
     offset - start = delivered + skipped + dead + expired + retrying
 
-whatever process was killed when. Retrying are dead letters that were put back to work
-(letters.py). The commits need not wait for the disk: after a power cut a lane repeats
-what it sent since the last sync (delivery.py).
+whatever process was killed when. What a lane has passed since its last commit is noted
+at its claim (progress.py), and is in all that is asked for here but `committed`.
+Retrying are dead letters that were put back to work (letters.py). The commits need not
+wait for the disk: after a power cut a lane repeats what it sent since the last sync
+(delivery.py).
 """
 
 import sqlite3
@@ -189,7 +191,8 @@ class Ledger:
         self._db.sync()
 
     def copy(self, directory: Path) -> None:
-        """Copies what is in it now to another data directory."""
+        """Copies what is in it now, without what lanes have noted, to another data
+        directory."""
         with self._db.read() as connection:
             copy(connection, directory / "ledger.db", NEW_IDENTITY)
 

@@ -26,7 +26,7 @@ HEAD = struct.Struct("<IH")  # a checksum, and the length
 
 class Noted(NamedTuple):
     """What became of the events from start to end: how many by (state, code). ledger:
-    the id of the one that is at start."""
+    the id of the ledger, which is at start."""
 
     ledger: int
     start: int
@@ -42,8 +42,7 @@ class Note:
 
     def __init__(self, handle: int) -> None:
         # At its full length on the disk, as to touch what is not there would kill.
-        size = os.fstat(handle).st_size
-        os.pwrite(handle, bytes(max(0, SIZE - size)), size)
+        os.posix_fallocate(handle, 0, SIZE)
         self._memory = mmap.mmap(handle, SIZE)
         self._next = 0
 
@@ -79,13 +78,13 @@ def read_all(claims: Path) -> dict[tuple[str, int], list[Noted]]:
     with suppress(FileNotFoundError):  # until the first lane there is no directory
         for path in claims.iterdir():
             account, _, partition = path.name.rpartition(".")
-            if account and (notes := list(_read(path.read_bytes()))):
+            if partition.isdecimal() and (notes := list(_read(path.read_bytes()))):
                 found[account, int(partition)] = notes
     return found
 
 
 def _read(memory: bytes) -> Iterator[Noted]:
-    for slot in range(0, len(memory), SLOT):
+    for slot in range(0, len(memory) - SLOT + 1, SLOT):
         checksum, length = HEAD.unpack_from(memory, slot)
         first = slot + HEAD.size
         text = memory[first : first + length]

@@ -1,6 +1,7 @@
 """What `requests` makes of a call before it is sent, kept for the next that differs in
 its body alone: to make it takes a fifth of a call."""
 
+from collections.abc import Callable
 from copy import copy
 from typing import Any
 
@@ -21,29 +22,26 @@ class Prepared:
         # Both at once, as other threads may use the session.
         self._last: tuple[Any, requests.PreparedRequest | None] = (None, None)
 
-    def find(
-        self, session: requests.Session, request: requests.Request
-    ) -> requests.PreparedRequest | None:
-        """The call, prepared, if the last was alike."""
-        alike, last = self._last
-        if last is None or alike != _what_decides(session, request):
-            return None
+    def of(
+        self,
+        session: requests.Session,
+        request: requests.Request,
+        prepare: Callable[[requests.Request], requests.PreparedRequest],
+    ) -> requests.PreparedRequest:
+        """The call, prepared: as the last was, if they are alike."""
+        decides = _what_decides(session, request)
+        known, last = self._last
+        if last is None or decides is None or decides != known:
+            made = prepare(request)
+            if decides:
+                # A copy: the caller may change what it gets.
+                self._last = (decides, made.copy())
+            return made
         found = copy(last)
         found.headers, found.hooks = last.headers.copy(), default_hooks()
         found.headers["Content-Length"] = str(len(request.data))
         found.body = request.data
         return found
-
-    def keep(
-        self,
-        session: requests.Session,
-        request: requests.Request,
-        prepared: requests.PreparedRequest,
-    ) -> None:
-        """Remembers it, if the next can be alike."""
-        decides = _what_decides(session, request)
-        # A copy: the caller may change what it gets.
-        self._last = (decides, prepared.copy() if decides else None)
 
 
 def _what_decides(session: requests.Session, request: requests.Request) -> Any:

@@ -1,6 +1,6 @@
 """How far a lane has come, and what became of the events that it has passed.
 
-A transaction of the ledger for each event would take a lane a quarter of its time. So
+A transaction of the ledger for each request would take a lane a quarter of its time. So
 it notes at its claim what the ledger's file does not have yet, and commits that some
 times a second. Where its process is killed, whoever has the claim next commits what is
 noted there, and repeats nothing of it.
@@ -102,8 +102,8 @@ class Progress:
 
 
 def settle(ledger: Ledger, data_dir: Path, destination: str, partition: int) -> bool:
-    """Commits what a dead process has left noted; whether that, or nothing, is done: a
-    lane that is alive does it by itself. Raises StorageUnavailable, OSError."""
+    """Commits what a dead process has noted; false where the lane is alive, which does
+    so itself. Raises StorageUnavailable, OSError."""
     held = claim(data_dir, destination, partition)
     if held is None:
         return False

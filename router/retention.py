@@ -109,17 +109,17 @@ class Retention:
         """Moves a destination's offsets to where the log will begin."""
         expired, ledger = 0, self._shared.ledger
         for partition, end in ends.items():
-            # What a dead process has delivered has not expired.
-            settle(ledger, self._data_dir, destination, partition)
             while not self._stopping.is_set():
-                _, offset = ledger.offsets(destination).get(partition, (end, end))
-                if offset >= end:
+                committed = ledger.committed(destination, partition)
+                if committed is None or committed >= end:
                     break
-                passed = self._pass_page(destination, partition, (offset, end))
-                if not passed:
+                _, offset = ledger.offsets(destination)[partition]
+                if offset == committed:
+                    expired += self._pass_page(destination, partition, (offset, end))
+                # What a dead process has delivered has not expired.
+                elif not settle(ledger, self._data_dir, destination, partition):
                     # Its lane is alive, and about to commit.
                     self._stopping.wait(COMMIT_EVERY)
-                expired += passed
         if expired:
             what = "events are older than the retention, and were not delivered"
             logger.error("%s: %d %s", destination, expired, what)
@@ -146,7 +146,7 @@ class Retention:
             self._shared.ledger.commit(
                 destination, partition, (start, reached), found, letters
             )
-        except Fenced:  # its lane was faster, or has noted more than it has committed
+        except Fenced:  # its lane was faster
             return 0
         return reached - start
 

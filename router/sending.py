@@ -121,10 +121,8 @@ class Sender:
 
 def _settle(part: Batch, error: BaseException | None) -> None:
     """Says what became of each delivery of a part that is not sent again."""
-    refused = error.rejected if isinstance(error, Partial) else {}
-    rest = None if isinstance(error, Partial) else error
     for index, delivery in enumerate(part.deliveries):
-        fault = refused.get(index, rest)
+        fault = error.rejected.get(index) if isinstance(error, Partial) else error
         if fault is None:
             delivery.settle(DELIVERED, DELIVERED)
         else:

@@ -53,6 +53,8 @@ class Transforms:
 
         The event itself is not changed. Raises CannotTransform.
         """
+        if not (self.keep or self.drop or self.hash):
+            return event, []
         done: list[str] = []
         if self.keep:
             tree: Tree = {**dict.fromkeys(event), **NOTHING, **self.keep}

@@ -78,7 +78,9 @@ class Window:
         return True
 
     def _is_batched(self, delivery: Delivery) -> bool:
-        batch = self._batch_of.get(delivery.user) or self._smallest()
+        batch = self._batch_of.get(delivery.user) or min(
+            self.batches, key=lambda batch: len(batch.deliveries)
+        )
         # The byte is the comma that stands between two payloads.
         size = batch.size + delivery.size + 1
         is_full = len(batch.deliveries) >= self._settings.batch_events
@@ -88,11 +90,6 @@ class Window:
         batch.deliveries.append(delivery)
         batch.size = size
         return True
-
-    def _smallest(self) -> Batch:
-        if len(self.batches) == 1:
-            return self.batches[0]
-        return min(self.batches, key=lambda batch: len(batch.deliveries))
 
 
 def windows(read: Read, destination: Destination, offset: int = 0) -> Iterator[Window]:

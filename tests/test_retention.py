@@ -16,11 +16,12 @@ from conftest import Router, eventually
 from model import PARTITIONS, PLENTY, accepted
 from partners import MISCONFIGURED, TAKEN, Partner, Site, event
 
-from router.claims import take
+from router.claims import claim, take
 from router.errors import StorageUnavailable
 from router.gate import Surroundings
 from router.ledger import Ledger
 from router.log import Log
+from router.progress import Progress
 from router.retention import Retention
 from router.wakeup import ring
 
@@ -177,6 +178,29 @@ def check_expired(data: Path) -> int:
     log.close()
     ledger.close()
     return left
+
+
+def test_what_a_dead_process_had_delivered_has_not_expired(tmp_path: Path) -> None:
+    log, ledger = Log(tmp_path, PARTITIONS, PLENTY, segment=1), Ledger(tmp_path)
+    log.settle_partitions()
+    ledger.register("shop", dict.fromkeys(range(PARTITIONS), 0))
+    for number in range(3):
+        log.append(model.batch("w", 4 + 5 * number))
+    used = next(number for number, head in log.heads().items() if head)
+    held = claim(tmp_path, "shop", used)
+    assert held
+    progress = Progress(ledger, "shop", used, held, lambda: 0.0)
+    progress.resume()
+    progress.passed(1, {("delivered", "delivered"): 1})
+    assert ledger.committed("shop", used) == 0
+    held.release()
+    Retention(Surroundings(log, ledger), tmp_path, 0.0).look()
+    assert ledger.counts("shop") == {
+        ("delivered", "delivered"): 1,
+        ("expired", "expired"): 14,
+    }
+    log.close()
+    ledger.close()
 
 
 def test_a_large_backlog_expires_in_little_memory(site: Site) -> None:
