@@ -248,8 +248,10 @@ class Lane(threading.Thread):
             self._shared.ledger.letters.settle(retried, now)
             return
         end = settled[-1].record.offset + 1
-        counts = Counter((one.state or "", one.code) for one in settled)
-        dead = [self._letter(one, now) for one in settled if one.state == DEAD]
+        # Some are noted, where that was not committed and another stream goes on.
+        new = [one for one in settled if one.record.offset >= self._progress.offset]
+        counts = Counter((one.state or "", one.code) for one in new)
+        dead = [self._letter(one, now) for one in new if one.state == DEAD]
         self._progress.passed(end, counts, dead)
 
     def _letter(self, dead: Delivery, now: int) -> DeadLetter:
