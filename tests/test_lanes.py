@@ -32,7 +32,8 @@ from partners import (
 
 from router import config
 from router.claims import claim
-from router.gate import Surroundings
+from router.errors import StorageUnavailable
+from router.gate import Stopped, Surroundings
 from router.lane import Lane
 from router.ledger import Hold
 from router.retry import Policy
@@ -1082,3 +1083,33 @@ def test_a_lane_that_the_ledger_knows_nothing_of_waits_for_it(site, partner, cap
     lane.join(10)
     assert len(partner.taken()) == 3
     assert "Traceback" not in caplog.text
+
+
+def test_what_was_noted_and_not_committed_is_counted_once(site, partner):
+    # One stream of a lane is stopped while it waits for the disk; another goes on.
+    site.configure(partitions=1, concurrency=2)
+    site.accept(("ada", number) for number in range(3))
+    site.ledger.register("shop", {0: 0})
+    held = claim(site.data, "shop", 0)
+    shop = config.load(site.conf, {}).destinations["shop"]
+    lane = Lane(shop, 0, held, Surroundings(site.log, site.ledger))
+    lane._progress.resume()
+    first, *others = [shop.prepare(one) for one in site.log.read(0, 0, 3)]
+    lane._window = [first, *others]
+    commit, full = site.ledger.commit, StorageUnavailable("the disk is full")
+
+    def fail(*_):
+        raise full
+
+    site.ledger.commit = fail
+    first.settle("delivered", "delivered")
+    lane.stop()
+    with pytest.raises(Stopped):
+        lane._commit()
+    site.ledger.commit = commit
+    for one in others:
+        one.settle("delivered", "delivered")
+    lane._commit()
+    lane.commit()
+    held.release()
+    assert site.ledger.balance("shop") == ({0: (0, 3)}, {("delivered", "delivered"): 3})
