@@ -30,6 +30,8 @@ NAME = re.compile(r"\d{4}-\d\d-\d\d(\.\d+)?\.jsonl")
 class Settings(DestinationSettings):
     """`directory` gets a file a day, such as `2024-03-04.jsonl` (UTC)."""
 
+    payloads_as_json = True
+
     directory: Path | None = Field(
         None, description="where the files go; by default data_dir/NAME"
     )

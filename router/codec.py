@@ -7,7 +7,7 @@ told what to make of a number, and ujson writes what orjson cannot.
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from enum import Enum
 from typing import Any
@@ -156,21 +156,10 @@ def unpack(data: bytes) -> Any:
     return orjson.loads(data) if data[:1] == MARK else loads(data)
 
 
-class Written(list[Any]):
-    """Values with their JSON, as it was written before; each: of each value."""
-
-    def __init__(self, values: Iterable[Any], each: Sequence[bytes]) -> None:
-        super().__init__(values)
-        self.each = each
-
-
 def dump_each(values: Sequence[Any]) -> Sequence[bytes]:
-    """The JSON of each value. The payloads that `deliver` gets were written when they
-    were measured, and are not written again.
-
-    Raises ValueError, TypeError, as `dumps` does.
-    """
-    return values.each if isinstance(values, Written) else [*map(dumps, values)]
+    """The JSON of each value; bytes are JSON already, as `deliver` gets payloads with
+    `payloads_as_json`. Raises ValueError, TypeError, as `dumps` does."""
+    return [one if isinstance(one, bytes) else dumps(one) for one in values]
 
 
 def after_blanks(text: str, start: int) -> int:

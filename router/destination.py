@@ -37,7 +37,8 @@ class Delivery:
 
     state is None while it is pending; `code` and `reason` say why it was skipped or
     died, `problems` which requirements it misses, `detail` what helps to find out,
-    `changes` what the destination's rules did to the event. user is its user key.
+    `changes` what the destination's rules did to the event. user is its user key. json
+    is the payload, written; the payload itself is None once it was let go.
     """
 
     # Attributes of the class cost nothing until they are set.
@@ -64,6 +65,14 @@ class Delivery:
     def letter(self) -> DeadLetter | None:
         """The dead letter that is tried again here, if it is one."""
         return self.record.letter if isinstance(self.record, Retried) else None
+
+    def let_go(self, *, payload: bool) -> None:
+        """Lets go of the event, parsed, and of the payload, if its JSON is all that is
+        sent. Objects that live until their batch is full cost more than those that live
+        for a moment: the caches have not room for all, and garbage is looked for."""
+        vars(self.record).pop("event", None)
+        if payload:
+            vars(self).pop("payload", None)
 
     def settle(self, state: str, code: str, reason: str = "") -> None:
         """Says what became of it."""
@@ -154,9 +163,8 @@ class Destination:
 
     def deliver(self, deliveries: Sequence[Delivery], client: Any) -> None:
         """Hands the payloads to the plugin; raises what it raises."""
-        payloads = codec.Written(
-            [one.payload for one in deliveries], [one.json for one in deliveries]
-        )
+        as_json = self.settings.payloads_as_json
+        payloads = [one.json if as_json else one.payload for one in deliveries]
         try:
             said = self._hooks.deliver(
                 payloads=payloads, settings=self.settings, client=client

@@ -94,10 +94,12 @@ class DestinationSettings(Table):
     A plugin may also change a default here, such as the size of its batches, and
     names in `integration_names` the spellings by which an event's `integrations`
     object switches it on and off (the destination's and plugin's own names always
-    work).
+    work). With `payloads_as_json` its `deliver` gets each payload as JSON, in bytes,
+    as it was written to be measured.
     """
 
     integration_names: ClassVar[tuple[str, ...]] = ()
+    payloads_as_json: ClassVar[bool] = False
 
     plugin: str = Field("", description="the plugin; by default the table's name")
     enabled: bool = Field(True, description="false: its events wait in the log")

@@ -4,7 +4,6 @@ Through the letters that were put back to work it goes in the same way.
 However long the backlog, one page of it and one window are in memory.
 """
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -56,9 +55,10 @@ class Window:
     def __init__(self, settings: DestinationSettings) -> None:
         self.deliveries: list[Delivery] = []
         self.batches = [Batch() for _ in range(settings.concurrency)]
-        self._settings = settings
-        self._most = max(PAGE_RECORDS, settings.batch_events * settings.concurrency)
+        self._events, self._bytes = settings.batch_events, settings.batch_bytes
+        self._most = max(PAGE_RECORDS, self._events * settings.concurrency)
         self._batch_of: dict[str, Batch] = {}
+        self._only = self.batches[0] if settings.concurrency == 1 else None
 
     @property
     def users(self) -> Collection[str]:
@@ -69,42 +69,45 @@ class Window:
         """Adds a delivery, unless the window has no room for it or has to end first."""
         if len(self.deliveries) >= self._most:
             return False
-        if delivery.code == PLUGIN_ERROR and self.deliveries:
+        if delivery.state is None:
+            if not self._is_batched(delivery):
+                return False
+        elif delivery.code == PLUGIN_ERROR and self.deliveries:
             # What is before it goes out first: the lane may have to stall at it.
-            return False
-        if delivery.state is None and not self._is_batched(delivery):
             return False
         self.deliveries.append(delivery)
         return True
 
     def _is_batched(self, delivery: Delivery) -> bool:
-        batch = self._batch_of.get(delivery.user) or min(
-            self.batches, key=lambda batch: len(batch.deliveries)
-        )
+        batch = self._only or self._batch_of.get(delivery.user) or self._emptiest()
         # The byte is the comma that stands between two payloads.
         size = batch.size + delivery.size + 1
-        is_full = len(batch.deliveries) >= self._settings.batch_events
-        if batch.deliveries and (is_full or size > self._settings.batch_bytes):
+        is_full = len(batch.deliveries) >= self._events or size > self._bytes
+        if is_full and batch.deliveries:
             return False
         self._batch_of[delivery.user] = batch
         batch.deliveries.append(delivery)
         batch.size = size
         return True
 
+    def _emptiest(self) -> Batch:
+        return min(self.batches, key=lambda batch: len(batch.deliveries))
+
 
 def windows(read: Read, destination: Destination, offset: int = 0) -> Iterator[Window]:
     """Everything from an offset to the end, prepared. Where the log has a gap, or
     cannot be read, a window ends."""
     window = Window(destination.settings)
+    as_json = destination.settings.payloads_as_json
     try:
-        while page := deque(read(offset)):
-            while page:
-                # A record that is done with is let go, with its event, parsed.
-                delivery = destination.prepare(page.popleft())
+        while page := read(offset):
+            for record in page:
+                delivery = destination.prepare(record)
+                delivery.let_go(payload=as_json)
                 # Letters are far between.
-                is_gap = delivery.record.offset > offset and not delivery.letter
-                offset = delivery.record.offset + 1
-                if (window.deliveries and is_gap) or not window.takes(delivery):
+                is_gap = record.offset > offset and not delivery.letter
+                offset = record.offset + 1
+                if (is_gap and window.deliveries) or not window.takes(delivery):
                     yield window
                     window = Window(destination.settings)
                     window.takes(delivery)

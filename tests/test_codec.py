@@ -192,8 +192,5 @@ def test_what_was_not_packed_is_unpacked_with_all_its_digits(number):
 
 
 def test_values_that_were_written_are_not_written_again():
-    values = [{"a": 1}, [2]]
-    assert codec.dump_each(values) == [b'{"a":1}', b"[2]"]
-    written = codec.Written(values, [b"as it was", b"this too"])
-    assert written == values
-    assert codec.dump_each(written) == [b"as it was", b"this too"]
+    values = [{"a": 1}, b"as it was", [2]]
+    assert codec.dump_each(values) == [b'{"a":1}', b"as it was", b"[2]"]

@@ -74,12 +74,14 @@ def connect():
 
 @pytest.fixture
 def shop(tmp_path):
-    """Makes the destination `eu` of the plugin `shop`, with the keys given."""
-    (tmp_path / "shop.py").write_text(SHOP)
-    manager = plugins.manager("shop", plugins.find([tmp_path]))
-    model = manager.hook.settings()
+    """Makes the destination `eu` of the plugin `shop`, with the keys given, and with a
+    line more in its settings."""
 
-    def make(**keys):
+    def make(code="", **keys):
+        source = SHOP.replace("    integration", f"{code}\n    integration")
+        (tmp_path / "shop.py").write_text(source)
+        manager = plugins.manager("shop", plugins.find([tmp_path]))
+        model = manager.hook.settings()
         settings = model(plugin="shop", **keys).placed("eu", tmp_path)
         return Destination("eu", settings, manager)
 
@@ -96,11 +98,11 @@ def verdict(destination, **event):
     return made.state, made.code
 
 
-def test_an_event_becomes_a_payload_and_its_size(shop):
+def test_an_event_becomes_a_payload_and_its_json(shop):
     made = shop().prepare(record())
     assert made.state is None
     assert made.payload == {"did": "Added"}
-    assert made.size == len(b'{"did":"Added"}')
+    assert made.json == b'{"did":"Added"}'
 
 
 @pytest.mark.parametrize(
@@ -121,6 +123,14 @@ def test_what_was_made_is_handed_to_the_plugin_with_its_client(shop):
     client = destination.connect()
     destination.deliver([destination.prepare(record())] * 2, client)
     assert client == [{"did": "Added"}] * 2
+
+
+def test_a_plugin_that_wants_json_is_handed_the_bytes_that_were_measured(shop):
+    destination = shop(code="    payloads_as_json = True")
+    client = destination.connect()
+    made = destination.prepare(record())
+    destination.deliver([made] * 2, client)
+    assert client == [made.json] * 2 == [b'{"did":"Added"}'] * 2
 
 
 def test_a_plugin_without_a_sandbox_has_none(shop):

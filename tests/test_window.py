@@ -3,10 +3,12 @@
 from functools import partial
 
 import pytest
-from partners import Partner, Site
+from partners import PLUGIN, Partner, Site
 
 from router import config
 from router.window import PAGE_RECORDS, windows
+
+LEAN = f"{PLUGIN}\n\nSettings.payloads_as_json = True\n"
 
 
 @pytest.fixture
@@ -32,6 +34,16 @@ def batches(window):
         for batch in window.batches
         if batch.deliveries
     ]
+
+
+def test_a_window_keeps_of_an_event_only_what_is_sent(site):
+    site.accept([("ada", 0)])
+    (whole,) = read(site)[0].deliveries
+    assert whole.payload == {"id": "ada:0"}
+    assert "event" not in vars(whole.record)
+    site.write_plugin("lean", LEAN)
+    (lean,) = read(site, plugin="lean")[0].deliveries
+    assert (lean.payload, lean.json) == (None, b'{"id":"ada:0"}')
 
 
 def test_a_log_without_news_has_no_window(site):

@@ -33,6 +33,7 @@ class Settings(DestinationSettings):
     """
 
     integration_names: ClassVar[tuple[str, ...]] = ("Movable Ink", "MovableInk")
+    payloads_as_json = True
 
     batch_bytes: Size = Field(
         MOST_BYTES - ENVELOPE_BYTES,
