@@ -17,7 +17,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from itertools import takewhile
+from operator import attrgetter
 
 from router.claims import Claim
 from router.destination import DEAD, PLUGIN_ERROR, Delivery, Destination
@@ -32,6 +32,9 @@ from router.sending import Sender
 from router.window import PAGE_BYTES, PAGE_RECORDS, Batch, Window, windows
 
 logger = logging.getLogger("router.delivery")
+
+# What became of a delivery.
+BECAME = attrgetter("state", "code")
 
 # Seconds before a lane tries again what the disk, or a bug, has prevented.
 PAUSE = 1.0
@@ -230,7 +233,8 @@ class Lane(threading.Thread):
         disk that is full, as what was sent is sent."""
         self._gate.moved()
         with self._progress_lock:
-            settled = list(takewhile(lambda one: one.state, self._window))
+            pending = (n for n, one in enumerate(self._window) if not one.state)
+            settled = self._window[: next(pending, None)]
             if not settled:
                 return
             now = int(self._shared.clock() * 1000)
@@ -250,7 +254,7 @@ class Lane(threading.Thread):
         end = settled[-1].record.offset + 1
         # Some are noted, where that was not committed and another stream goes on.
         new = [one for one in settled if one.record.offset >= self._progress.offset]
-        counts = Counter((one.state or "", one.code) for one in new)
+        counts = Counter(map(BECAME, new))
         dead = [self._letter(one, now) for one in new if one.state == DEAD]
         self._progress.passed(end, counts, dead)
 

@@ -121,8 +121,9 @@ class Sender:
 
 def _settle(part: Batch, error: BaseException | None) -> None:
     """Says what became of each delivery of a part that is not sent again."""
+    faults = error.rejected if isinstance(error, Partial) else None
     for index, delivery in enumerate(part.deliveries):
-        fault = error.rejected.get(index) if isinstance(error, Partial) else error
+        fault = error if faults is None else faults.get(index)
         if fault is None:
             delivery.settle(DELIVERED, DELIVERED)
         else:
