@@ -22,10 +22,12 @@ ISO = re.compile(
     r"\s?([Zz]|[+-]\d{2}:?\d{2}|[+-]\d{2})?)?"
 )
 
-# As most SDKs write it. Python reads that itself, much faster, and to the same instant.
-USUAL = re.compile(
-    r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d\.\d{3,9}(?:Z|\+00:00)", re.ASCII
-)
+# As most SDKs write it, in two parts. Python reads the first itself, much faster, and
+# to the same instant.
+WHOLE_SECONDS = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d", re.ASCII)
+FRACTION = re.compile(r"\.\d{3,9}(?:Z|\+00:00)", re.ASCII)
+SECONDS_LENGTH = len("2024-03-04T15:32:56")
+MILLISECONDS = {f".{n:03}Z": n for n in range(1000)}
 
 # Events of one second come together, so few seconds are read and written, again and
 # again.
@@ -40,7 +42,8 @@ def parse(value: Any) -> int | None:
     milliseconds, also as a string.
     """
     if isinstance(value, str):
-        return _from_usual(value) if USUAL.fullmatch(value) else _from_text(value)
+        found = _from_usual(value)
+        return _from_text(value) if found is None else found
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _from_number(value)
     return None
@@ -58,12 +61,20 @@ def _second(seconds: int) -> str:
 
 
 def _from_usual(text: str) -> int | None:
-    second = _read_second(text[:19])
-    return None if second is None else second * 1000 + int(text[20:23])
+    rest = text[SECONDS_LENGTH:]
+    milliseconds = MILLISECONDS.get(rest)
+    if milliseconds is None:
+        if not FRACTION.fullmatch(rest):
+            return None
+        milliseconds = int(rest[1:4])
+    second = _read_second(text[:SECONDS_LENGTH])
+    return None if second is None else second * 1000 + milliseconds
 
 
 @lru_cache(SECONDS_KEPT)
 def _read_second(text: str) -> int | None:
+    if not WHOLE_SECONDS.fullmatch(text):
+        return None
     try:
         return (datetime.fromisoformat(f"{text}Z") - EPOCH) // SECOND
     except ValueError:  # no day of the calendar
