@@ -311,8 +311,8 @@ class Ledger:
         self._db.execute(update, destination, destination, *kinds)
 
     def release(self, hold: Hold) -> bool:
-        """Ends a hold, unless it was renewed since; whether it was still there."""
-        delete = (
-            "DELETE FROM holds WHERE destination = ? AND partition = ? AND until = ?"
-        )
-        return self._db.execute(delete, hold.account, hold.partition, hold.until) == 1
+        """Ends a hold, unless it was renewed since; whether it was still there. That a
+        process has started since, and lets it be probed at once, does not renew it."""
+        where = "destination = ? AND partition = ? AND until IN (?, 0)"
+        values = (hold.account, hold.partition, hold.until)
+        return self._db.execute(f"DELETE FROM holds WHERE {where}", *values) == 1

@@ -282,6 +282,15 @@ def test_what_an_operator_may_have_mended_is_probed_at_once(ledger):
     assert [hold.until for hold in ledger.holds("mail")] == [100]
 
 
+def test_a_probe_that_is_under_way_ends_its_hold_though_a_process_starts(ledger):
+    ledger.hold("shop", Hold("plugin_error", "KeyError", 1, 2))
+    (seen,) = ledger.holds("shop")
+    assert ledger.take_probe(seen, 100)
+    ledger.probe_now("shop", ("plugin_error",))
+    assert ledger.release(replace(seen, until=100))
+    assert ledger.holds("shop") == []
+
+
 def test_a_probe_is_not_taken_from_a_hold_that_is_not_as_it_was(ledger):
     ledger.hold("shop", Hold("misconfigured", "wrong key", 1, 2.5))
     (seen,) = ledger.holds("shop")
