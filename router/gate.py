@@ -244,12 +244,16 @@ class Gate:
         if find_whole(probed):
             self._hold(PLUGIN_ERROR, reason, ALL_PARTITIONS)
 
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the lane is held for bugs of its plugin."""
+        return self._known(PLUGIN_ERROR, self._partition) is not None
+
     def tolerates_bug(self, reason: str) -> bool:
         """Whether a plugin's bug may cost an event. Not when it has hit every event for
         a while: then the lane is held, rather than drain the log."""
         self._bugs += 1
-        is_held = self._known(PLUGIN_ERROR, self._partition) is not None
-        if self._bugs <= self._policy.stall_after and not is_held:
+        if self._bugs <= self._policy.stall_after and not self.is_stalled:
             return True
         self._hold(PLUGIN_ERROR, reason, self._partition)
         return False

@@ -199,8 +199,23 @@ class Lane(threading.Thread):
 
     def _must_stall(self, delivery: Delivery) -> bool:
         """A bug in a mapping costs its own event, but not every event."""
-        is_bug = delivery.code == PLUGIN_ERROR
-        return is_bug and not self._gate.tolerates_bug(delivery.reason)
+        if delivery.code != PLUGIN_ERROR:
+            return False
+        if self._gate.is_stalled and self._maps_others(delivery.record.offset):
+            # No probe of the partner comes of it, so it would be in the way for ever.
+            return False
+        return not self._gate.tolerates_bug(delivery.reason)
+
+    def _maps_others(self, offset: int) -> bool:
+        """Whether the plugin maps an event from an offset on, before it has failed at
+        more than it may in a row."""
+        left = self._shared.policy.stall_after
+        for record in self._read_log(offset):
+            delivery = self.destination.prepare(record)
+            left -= delivery.code == PLUGIN_ERROR
+            if delivery.state is None or left < 0:
+                return delivery.state is None
+        return False
 
     def _send(self, window: Window) -> None:
         """Sends the batches of the window at once: the first in this thread, each of

@@ -512,6 +512,27 @@ def test_a_bug_that_hits_every_event_stalls_the_lane_and_spares_the_rest(
     site.check_ledger()
 
 
+@pytest.mark.parametrize(("bugs", "is_passed"), [(1, True), (3, True), (4, False)])
+def test_a_held_lane_passes_bugs_where_the_mapping_takes_what_follows(
+    site, partner, bugs, is_passed
+):
+    site.configure(partitions=1)
+    bad = site.accept(numbered("ada", range(bugs)), "Bug")
+    good = site.accept(numbered("ada", range(bugs, 9)))
+    now = time.time()
+    site.ledger.hold("shop", Hold("plugin_error", "KeyError", now, now, partition=0))
+    with site.delivering(Policy(first=0.01, longest=0.05, least=0.001, stall_after=3)):
+        if is_passed:
+            eventually(site.is_done)
+            assert site.dead() == bad
+            assert partner.taken() == good
+            assert site.hold() is None
+        else:
+            eventually(lambda: hold_of(site).probes >= 3)
+            assert site.dead() == partner.taken() == []
+    site.check_ledger()
+
+
 def test_a_plugin_that_is_mended_goes_on_where_it_stalled(site, partner):
     site.configure(partitions=1)
     ids = site.accept(numbered("ada", range(20)), "Bug")
