@@ -131,10 +131,13 @@ def settings_class(hook: Any) -> type[DestinationSettings]:
     """The class of the plugin's settings; raises PluginError where it returns none, and
     whatever it raises."""
     model = hook.settings()
-    if isinstance(model, type) and issubclass(model, DestinationSettings):
-        return model
-    expected = "expected a subclass of router.DestinationSettings"
-    raise PluginError(f"its hook `settings` returned no such thing: {expected}")
+    if not (isinstance(model, type) and issubclass(model, DestinationSettings)):
+        expected = "expected a subclass of router.DestinationSettings"
+        raise PluginError(f"its hook `settings` returned no such thing: {expected}")
+    for name in DestinationSettings.__class_vars__ & model.model_fields.keys():
+        expected = f"expected `{name} = ...` without a type"
+        raise PluginError(f"its settings make {name} a key of conf.d: {expected}")
+    return model
 
 
 def within(seconds: float, call: Callable[[], Result], what: str) -> Result:

@@ -590,6 +590,19 @@ def test_a_settings_hook_that_is_of_no_use_is_named_with_its_place(
     assert line.startswith(f"a.toml: [destinations.hasty] plugin: {said}")
 
 
+def test_what_a_plugin_says_of_itself_is_no_key_of_conf_d(broken, plugin):
+    router = plugin(
+        "hasty",
+        "from router import DestinationSettings, hookimpl\n\n\n"
+        "class Settings(DestinationSettings):\n    payloads_as_json: bool = True\n\n\n"
+        "@hookimpl\ndef settings():\n    return Settings\n\n\n"
+        "@hookimpl\ndef deliver(payloads):\n    pass\n",
+    )
+    with pytest.warns(UserWarning, match="shadows an attribute"):
+        line = broken(a=SOURCE + router + "[destinations.hasty]\n")
+    assert "its settings make payloads_as_json a key of conf.d: expected" in line
+
+
 def test_a_plugin_that_is_late_says_nothing_of_its_table(tmp_path):
     (tmp_path / "late.py").write_text(
         "import time\nfrom pathlib import Path\n"
