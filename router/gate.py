@@ -40,7 +40,8 @@ REMEDIES = {
     RETRY_AFTER: "none needed: it is sent again when the partner wishes",
     CIRCUIT: "none needed: the partner is probed until it takes events again",
     MISCONFIGURED: "mend its address or credentials in conf.d, and restart",
-    PLUGIN_ERROR: "mend its plugin at the line that the reason names, and restart",
+    PLUGIN_ERROR: "mend its plugin, at the line that the reason or the tracebacks of "
+    "its dead letters name, and restart",
     PLUGIN_BLOCKED: "mend its plugin, and restart; the router cannot interrupt it",
 }
 
