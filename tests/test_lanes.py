@@ -962,16 +962,20 @@ def test_a_lane_that_cannot_commit_waits_and_does_not_send_again(
     site, partner, concurrency
 ):
     site.configure(concurrency=concurrency)
+    def committed():
+        parts = range(site.log.partitions)
+        return sum(site.ledger.committed("shop", n) or 0 for n in parts)
+
     with site.process() as child:
         site.accept([("ada", 0)])
-        eventually(site.is_done, NEVER)
+        # A lane is done once that is noted, and would send no more before it is written.
+        eventually(lambda: committed() == 1, NEVER)
         with full_disk(child.pid):
             site.accept(numbered("ada", range(1, 4)))
             eventually(lambda: len(partner.taken()) > 1)
             for_a_while(lambda: len(partner.taken()) <= 4, 1.6)
             # The rest is noted, and no more.
-            parts = range(site.log.partitions)
-            assert sum(site.ledger.committed("shop", n) for n in parts) == 1
+            assert committed() == 1
         eventually(site.is_done)
         # What was said before could not be written either.
         output = site.directory / "output.log"
