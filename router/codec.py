@@ -7,7 +7,7 @@ told what to make of a number, and ujson writes what orjson cannot.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from enum import Enum
 from typing import Any
@@ -42,6 +42,9 @@ MARK = b"\t"
 
 # Python refuses to read integers beyond 4300 digits, whose cost is quadratic.
 LONGEST_INTEGER = 4000
+
+# A value may hold itself.
+DEEPEST_SHOWN = 20
 
 
 class Numeral:
@@ -118,7 +121,8 @@ def read_value(text: str, start: int) -> tuple[Any, int]:
 def dumps(value: Any, *, indent: int = 0) -> bytes:
     """The value as JSON in UTF-8; the same value always gives the same bytes.
 
-    Raises ValueError for NaN and infinities, TypeError for what JSON cannot hold.
+    Raises ValueError for NaN and infinities, TypeError for what JSON cannot hold; both
+    say where in the value that is.
     """
     if not indent:
         try:
@@ -130,17 +134,11 @@ def dumps(value: Any, *, indent: int = 0) -> bytes:
         except TypeError:
             pass  # ujson can, or says what is wrong
     try:
-        text = ujson.dumps(
-            value,
-            ensure_ascii=False,
-            escape_forward_slashes=False,
-            allow_nan=False,
-            indent=indent,
-            default=_plain,
-        )
-    except OverflowError as error:
-        raise ValueError(str(error)) from None
-    return text.encode()
+        return _ujson(value, indent=indent)
+    except TypeError as error:
+        raise TypeError(f"{_place_of_fault(value)}{error}") from None
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{_place_of_fault(value)}{error}") from None
 
 
 def pack(value: Any) -> bytes:
@@ -173,6 +171,39 @@ def after_blanks(text: str, start: int) -> int:
 def _repaired(match: re.Match[str]) -> str:
     # As long as what it replaces: an event is measured as its client wrote it.
     return r"\ufffd" if match["lone"] else match[0]
+
+
+def _ujson(value: Any, **more: Any) -> bytes:
+    return ujson.dumps(
+        value,
+        ensure_ascii=False,
+        escape_forward_slashes=False,
+        allow_nan=False,
+        default=_plain,
+        **more,
+    ).encode()
+
+
+def _place_of_fault(value: Any) -> str:
+    """The way to what cannot be written, as `products[2].price: `."""
+    way = ""
+    for _ in range(DEEPEST_SHOWN):
+        for step, member in _members(value):
+            try:
+                _ujson(member)
+            except (TypeError, ValueError, OverflowError):
+                way, value = way + step, member
+                break
+        else:
+            break
+    return f"{way.removeprefix('.')}: " if way else ""
+
+
+def _members(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        return ((f".{key}", member) for key, member in value.items())
+    items = value if isinstance(value, list | tuple) else ()
+    return ((f"[{n}]", member) for n, member in enumerate(items))
 
 
 def _plain(value: Any) -> Any:

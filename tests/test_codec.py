@@ -1,6 +1,8 @@
 """JSON in and out: one form, whatever clients send."""
 
 import json
+import math
+import re
 from datetime import datetime
 from enum import Enum
 from uuid import UUID
@@ -157,9 +159,29 @@ def test_what_is_no_number_is_a_value_error_that_says_where(name):
         codec.loads(f'{{"NaN": "NaN", "a": [1,{name}]}}')
 
 
-def test_what_json_cannot_hold_is_a_type_error():
-    with pytest.raises(TypeError):
-        codec.dumps({"a": object()})
+@pytest.mark.parametrize(
+    ("value", "error", "said"),
+    [
+        ({"a": {1}}, TypeError, "a: set is not JSON"),
+        ({"a": [0, {"b": b""}], "c": {1}}, TypeError, "a[1].b: bytes is not JSON"),
+        ([(1, 2j)], TypeError, "[0][1]: complex is not JSON"),
+        ({1}, TypeError, "set is not JSON"),
+        ({"a": [0.0, math.nan]}, ValueError, "a[1]: "),
+        ({"a": {"b": -math.inf}}, ValueError, "a.b: "),
+        ({"a": {"b": "\ud83d"}}, ValueError, "a.b: "),
+    ],
+)
+def test_what_json_cannot_hold_is_an_error_that_says_where(value, error, said):
+    for indent in (0, 2):
+        with pytest.raises(error, match=f"^{re.escape(said)}"):
+            codec.dumps(value, indent=indent)
+
+
+def test_what_holds_itself_is_a_value_error():
+    value = {}
+    value["value"] = [value]
+    with pytest.raises(ValueError, match=r"^value\[0\]\.value"):
+        codec.dumps(value)
 
 
 class Size(Enum):
