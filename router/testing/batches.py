@@ -3,6 +3,7 @@
 The events go through the router's own lanes, from a log on disk.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from router import codec
 from router.destination import DELIVERED, Destination
 from router.errors import Partial, Rejected, TooLarge
 from router.testing.answers import expected_of
@@ -22,6 +24,13 @@ from router.testing.trial import Drained, Trial, attempt, fail, prepared, words
 IN_A_ROW = 7
 # Bytes by which bodies may differ for what is not of the payloads, as a time in them.
 SLACK = 16
+
+# RFC 6839: what ends in +json is JSON. For lines of it there is no standard.
+JSON = re.compile(r"(application|text)/(json|[^/]+\+json)")
+JSON_LINES = {
+    f"application/{name}"
+    for name in ("x-ndjson", "ndjson", "jsonl", "x-jsonl", "jsonlines", "x-jsonlines")
+}
 
 ONE_REQUEST = (
     "send all payloads of a call in one request, or none: what was taken before "
@@ -37,6 +46,21 @@ def halves(kit: type[Kit]) -> bool:
 def refuses(kit: type[Kit]) -> bool:
     """Whether 400 is for what the partner has not taken."""
     return has_batches(kit) and expected_of(kit, 400)[0] in (Rejected, Partial)
+
+
+def not_as_said(content_type: str, content: bytes) -> str:
+    """Why the content is not of that type, if it is one of JSON; or nothing."""
+    kind = content_type.partition(";")[0].strip().lower()
+    is_lines = kind in JSON_LINES
+    if not is_lines and not JSON.fullmatch(kind):
+        return ""
+    lines = [line for line in content.splitlines() if line.strip()]
+    for part in lines if is_lines else [content]:
+        try:
+            codec.loads(part)
+        except ValueError as error:
+            return f"{part.decode(errors='replace'):.300} ({error})"
+    return ""
 
 
 class Run:
@@ -107,6 +131,24 @@ class BatchRules(Kit):
                     f"none for {sorted(missing)}, which count as delivered",
                     "send all of `payloads`, or raise for what is not sent",
                 )  # fmt: skip
+
+    @applies(networked)
+    def test_body_is_what_it_says(self, tmp_path: Path) -> None:
+        """A body that its Content-Type calls JSON is one value, and one that it calls
+        JSON lines has a value in each."""
+        with self.trial(tmp_path) as trial:
+            destination = trial.destination(**self.batch)
+            most = destination.settings.batch_events
+            attempt(destination, Run(self, destination, min(most, 3)).deliveries)
+            for request in trial.partner.requests:
+                said = request.headers.get("content-type", "")
+                if wrong := not_as_said(said, request.content):
+                    fail(
+                        f"a body of {said!r}", "what that says", wrong,
+                        "join JSON lines with a newline after each, write JSON with "
+                        "client.post_json or router.codec.dumps, and give the "
+                        "Content-Type that the partner asks for",
+                    )  # fmt: skip
 
     @applies(networked)
     def test_order_is_kept(self, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, TypeVar
 
 import pluggy
@@ -14,7 +15,7 @@ from router.errors import Outcome, PluginError
 from router.explain import raised
 from router.testing.examples import Event, examples, numbered
 from router.testing.scripted import Request, Script, answer, scripted
-from router.testing.trial import Trial, fail, load, prepared
+from router.testing.trial import Trial, attempt, fail, load, prepared, words
 
 Expected = type[Outcome] | None
 Answer = tuple[int, Any]
@@ -94,11 +95,24 @@ class Kit:
         if "_found" not in vars(kit):
             kit._found = ""
             try:
-                with self.trial(Path()) as trial:
-                    trial.destination()
+                with TemporaryDirectory() as place, self.trial(Path(place)) as trial:
+                    self._knows_what_it_gets(trial.destination())
             except pytest.fail.Exception as failure:
                 kit._found = str(failure.msg)
         return kit._found
+
+    def _knows_what_it_gets(self, destination: Destination) -> None:
+        if not destination.settings.payloads_as_json:
+            return
+        _, delivery = self.sent(destination)[0]
+        outcome = attempt(destination, [delivery])
+        if isinstance(outcome, AttributeError | TypeError | KeyError):
+            fail(
+                "deliver", "that it takes payloads as JSON, in bytes, as the class of "
+                "the settings has payloads_as_json = True", words(outcome),
+                "join the bytes and send them with client.post(url, data=...); or, if "
+                "deliver needs objects, leave payloads_as_json out",
+            )  # fmt: skip
 
     @pytest.fixture(autouse=True)
     def _no_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
