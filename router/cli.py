@@ -104,7 +104,7 @@ def show_status(found: Sequence[Mapping[str, Any]]) -> None:
             click.echo(f"{place}: waits for {damage}; see Damage in docs/operations.md")
         if row["deadLetters"]:
             command = f"router dead-letters list {place}"
-            click.echo(f"{place}: {row['deadLetters']} dead letters: {command}")
+            click.echo(f"{place}: dead letters: {row['deadLetters']}: {command}")
         for one in row["replays"]:
             click.echo(replay_line(one))
         if row["oldestPendingSeconds"]:

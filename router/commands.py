@@ -3,7 +3,7 @@ with --json, data."""
 
 import functools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -19,6 +19,8 @@ from router.gate import Surroundings
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 ONLY_DESTINATION = click.option("--destination", "-d", help="Only this one.")
+# Wider than any table, in characters.
+WIDEST = 100_000
 WORDS = {"True": "yes", "False": "no", "None": "-", "": "-"}
 
 # What a command found: data to print, and whether it is worth an exit status of 1.
@@ -47,12 +49,7 @@ def main() -> None:
 def show(value: Any) -> None:
     """Prints data for people: rows as a table, members a line each."""
     if isinstance(value, list) and value and isinstance(value[0], Mapping):
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for name in value[0]:
-            table.add_column(name, overflow="fold")
-        for row in value:
-            table.add_row(*map(words, row.values()))
-        Console(markup=False, highlight=False).print(table)
+        _show_rows(value)
     elif isinstance(value, Mapping):
         for key, member in value.items():
             if isinstance(member, list) and member:
@@ -62,6 +59,29 @@ def show(value: Any) -> None:
                 click.echo(f"{key}: {words(member)}")
     else:
         click.echo("\n".join(f"  {one}" for one in value) or "none")
+
+
+def _show_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """As a table with a line each; on a terminal words go on below each other, and
+    where that has no room for each id whole, it is a paragraph for each row."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: [words(row.get(name)) for row in rows] for name in names}
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name, cells in columns.items():
+        is_text = any(" " in cell for cell in cells)
+        table.add_column(name, overflow="fold", no_wrap=not is_text)
+    for line in zip(*columns.values(), strict=True):
+        table.add_row(*line)
+    terminal = Console(markup=False, highlight=False)
+    wide = Console(markup=False, highlight=False, width=WIDEST)
+    if not terminal.is_terminal:
+        wide.print(table)
+    elif wide.measure(table).minimum <= terminal.width:
+        terminal.print(table)
+    else:
+        for row in rows:
+            show(row)
+            click.echo()
 
 
 def reports_on(

@@ -121,7 +121,7 @@ class Router:
         done = subprocess.run(
             [sys.executable, "-m", "router", *command],
             cwd=self.directory,
-            env=self.environ() | {"COLUMNS": "200"},
+            env=self.environ(),
             capture_output=True,
             text=True,
             timeout=60,

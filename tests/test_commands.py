@@ -1,17 +1,25 @@
 """The `router` commands against a real log and a running router."""
 
+import fcntl
 import json
 import os
+import pty
 import re
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
+import termios
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 from conftest import CONF, ROOT, Router, eventually
 
+from router.commands import show
 from router.wakeup import count_workers
 
 
@@ -313,3 +321,79 @@ def test_nothing_is_done_where_it_is_not_certain_which_log_is_meant(
             said = router.run(*command.split(), ok=False)
             assert "b.toml" in said
             assert "Going on" not in said
+
+
+SHOW = (
+    "import json; from router.commands import show; show(json.load(open('rows.json')))"
+)
+
+
+def on_a_terminal(directory: Path, rows: list[dict[str, str]], columns: int) -> str:
+    """What a command prints of rows on a terminal so wide."""
+    ours, theirs = pty.openpty()
+    size = struct.pack("HHHH", 24, columns, 0, 0)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
+    (directory / "rows.json").write_text(json.dumps(rows))
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    for name in ("COLUMNS", "LINES"):
+        environ.pop(name, None)
+    subprocess.run(
+        [sys.executable, "-c", SHOW],
+        cwd=directory, env=environ, stdin=theirs, stdout=theirs, stderr=theirs,
+        check=True, timeout=60,
+    )  # fmt: skip
+    os.close(theirs)
+    said = b""
+    with suppress(OSError):  # where nobody writes to it any more
+        while more := os.read(ours, 65536):
+            said += more
+    os.close(ours)
+    plain = re.sub(rb"\x1b\[[0-9;]*m", b"", said)
+    return plain.decode().replace("\r\n", "\n")
+
+
+LONG = "it was refused, and the partner said at length what it thinks of that"
+ROWS = [
+    {"id": "0123456789abcdef0123456789abcdef", "when": "2026-01-01T00:00:00.000Z",
+     "reason": LONG, "count": "1"},
+    {"id": "fedcba9876543210fedcba9876543210", "when": "2026-01-01T00:00:00.001Z",
+     "reason": "no", "count": "2"},
+]  # fmt: skip
+
+
+def test_a_terminal_with_room_for_ids_shows_a_table(tmp_path: Path) -> None:
+    said = on_a_terminal(tmp_path, ROWS, 80)
+    lines = said.splitlines()
+    assert lines[0].split() == ["id", "when", "reason", "count"]
+    assert max(map(len, lines)) <= 80
+    assert len(lines) > 3  # the long reason goes on
+    for row in ROWS:
+        assert row["id"] in said
+        assert row["when"] in said
+
+
+def test_a_terminal_without_room_for_ids_shows_a_paragraph_for_each_row(
+    tmp_path: Path,
+) -> None:
+    paragraphs = [
+        "".join(f"{name}: {value}\n" for name, value in row.items()) for row in ROWS
+    ]
+    assert on_a_terminal(tmp_path, ROWS, 60) == "\n".join(paragraphs) + "\n"
+
+
+def test_a_program_reads_a_line_for_each_row(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show(ROWS)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert LONG in lines[1]
+
+
+def test_a_row_may_have_members_that_others_lack(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show([{"index": 1}, {"index": 2, "hint": "none"}])
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["index", "hint"], ["1", "-"], ["2", "none"]
+    ]  # fmt: skip

@@ -962,13 +962,14 @@ def test_a_lane_that_cannot_commit_waits_and_does_not_send_again(
     site, partner, concurrency
 ):
     site.configure(concurrency=concurrency)
+
     def committed():
         parts = range(site.log.partitions)
         return sum(site.ledger.committed("shop", n) or 0 for n in parts)
 
     with site.process() as child:
         site.accept([("ada", 0)])
-        # A lane is done once that is noted, and would send no more before it is written.
+        # A lane is done once that is noted, but sends no more before it is written.
         eventually(lambda: committed() == 1, NEVER)
         with full_disk(child.pid):
             site.accept(numbered("ada", range(1, 4)))

@@ -105,7 +105,7 @@ def router(site, *command, status=0):
     environ = os.environ | {"PYTHONPATH": str(ROOT), "ROUTER_CONF": str(site.conf)}
     done = subprocess.run(
         [sys.executable, "-m", "router", *command],
-        env=environ | {"COLUMNS": "200"},
+        env=environ,
         cwd=site.directory,
         capture_output=True,
         text=True,
