@@ -32,6 +32,9 @@ limit_request_line = 8190
 # than this. (`[ingest] read_timeout` is for the whole of a body.)
 STALLED_SECONDS = 15
 
+# Its path is one for all of a user, so two routers would share it.
+control_socket_disable = True
+
 # While conf.d is checked on HUP, nobody looks after the workers.
 CHECK_SECONDS = 60
 

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import signal
 from collections import Counter
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 import requests
-from conftest import CONF, Router, eventually
+from conftest import CONF, ROOT, Router, eventually
 from prometheus_client.parser import text_string_to_metric_families
 
 from router import config
@@ -182,3 +183,16 @@ def test_no_text_of_a_client_is_in_the_metrics(router: Router) -> None:
         metrics = requests.get(f"{router.url}/metrics", timeout=10).text
         assert canary not in metrics
         assert canary not in json.dumps(router.json("status", ok=False))
+
+
+def test_the_alerts_of_the_docs_are_for_metrics_that_there_are(router: Router) -> None:
+    with router.running():
+        router.post("/v1/track", EVENT)
+        answer = requests.get(f"{router.url}/metrics", timeout=10).text
+    told = set(re.findall(r"^# TYPE (\w+)", answer, re.MULTILINE))
+    docs = (ROOT / "docs" / "operations.md").read_text()
+    rules = docs.partition("```yaml")[2].partition("```")[0]
+    expressions = " ".join(re.findall("expr: (.*)", rules))
+    named = set(re.findall(r"\brouter_\w+", expressions))
+    assert len(named) == 7
+    assert named <= told
