@@ -4,7 +4,7 @@ The index says where an event with such an id may be; the event there says wheth
 of the same source, and when it was received.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from router.errors import StorageUnavailable
 from router.events import Accepted
@@ -21,10 +21,14 @@ class Dedupe:
         self._segments, self._index, self._window = segments, index, window
 
     def new(
-        self, index: OpenIndex, events: Sequence[Accepted], at: int
+        self,
+        index: OpenIndex,
+        events: Sequence[Accepted],
+        at: int,
+        order: Callable[[Accepted], int],
     ) -> Sequence[Accepted]:
-        """The events without the duplicates. They are in the index when this returns:
-        at the places from `at` on, in that order."""
+        """The events without the duplicates, sorted by `order`. They are in the index
+        when this returns: at the places from `at` on."""
         unique: dict[tuple[str, str], Accepted] = {}
         for event in events:
             unique.setdefault((event.source, event.message_id), event)
@@ -34,7 +38,7 @@ class Dedupe:
         new: list[Accepted] = []
         entries: list[bytes] = []
         instead: dict[bytes, bytes] = {}
-        for key, event in unique.items():
+        for key, event in sorted(unique.items(), key=lambda item: order(item[1])):
             place, received_at = taken.get(key, (0, 0))
             # Of those with one id each came a window after the one before.
             if place and received_at > event.received_at - self._window:

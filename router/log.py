@@ -29,7 +29,7 @@ logger = logging.getLogger("router.log")
 
 SCHEMA = """
 CREATE TABLE events (
-    position INTEGER PRIMARY KEY,  -- the order of acceptance over all partitions
+    position INTEGER PRIMARY KEY,  -- over all partitions, by order of commits
     partition INTEGER NOT NULL,
     offset INTEGER NOT NULL,
     source TEXT NOT NULL,
@@ -136,6 +136,9 @@ class Log:
         """The partition that holds a user's events."""
         return zlib.crc32(user_key.encode()) % self.partitions
 
+    def _partition(self, event: Accepted) -> int:
+        return self.partition_of(event.user_key)
+
     def append(self, events: Sequence[Accepted]) -> Appended:
         """Appends events, in one transaction with those of other threads; they are on
         disk when this returns.
@@ -156,11 +159,12 @@ class Log:
             with self._index.opened(end) as index:
                 # Before the commit: an event without an entry might come in twice.
                 events = list(chain.from_iterable(parts))
-                new = self._dedupe.new(index, events, end + 1)
+                # By partition: who reads one finds its events side by side.
+                new = self._dedupe.new(index, events, end + 1, self._partition)
             heads: dict[int, int] = {}
             rows = []
             for position, event in enumerate(new, last + 1):
-                partition = self.partition_of(event.user_key)
+                partition = self._partition(event)
                 if partition not in heads:
                     heads[partition] = head(connection, partition)
                 rows.append((position, partition, heads[partition], *event.columns()))
