@@ -28,6 +28,7 @@ class lazy(Generic[Value]):
         if instance is None:
             return self
         value = self._compute(instance)
-        # From here on Python finds it there, and does not ask us.
-        instance.__dict__[self._name] = value
+        # From here on Python finds it there, and does not ask us. To touch `__dict__`
+        # would have a dictionary made for it; setattr is not for the frozen.
+        object.__setattr__(instance, self._name, value)
         return value

@@ -15,7 +15,7 @@ from typing import Any
 from router.codec import Numeral
 from router.errors import PluginError
 
-ABSOLUTE_URL = re.compile(r"https?://[^\s/?#]+\S*", re.IGNORECASE)
+ABSOLUTE_URL = re.compile(r"https?://[^\s/?#]\S*", re.IGNORECASE)
 NUMERAL = re.compile(r"\s*[+-]?\d+(\.\d*)?([eE][+-]?\d+)?\s*", re.ASCII)
 # Longer digits are read as a float: Python refuses to read them as an integer.
 LONGEST_INTEGER = 300

@@ -63,7 +63,7 @@ class Window:
     @property
     def users(self) -> Collection[str]:
         """The user keys of those whose events are in its batches."""
-        return self._batch_of.keys()
+        return {one.user for batch in self.batches for one in batch.deliveries}
 
     def takes(self, delivery: Delivery) -> bool:
         """Adds a delivery, unless the window has no room for it or has to end first."""
@@ -85,7 +85,8 @@ class Window:
         is_full = len(batch.deliveries) >= self._events or size > self._bytes
         if is_full and batch.deliveries:
             return False
-        self._batch_of[delivery.user] = batch
+        if self._only is None:
+            self._batch_of[delivery.user] = batch
         batch.deliveries.append(delivery)
         batch.size = size
         return True
