@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +274,24 @@ def test_a_crash_while_it_is_brought_forward_undoes_all_of_that(
     assert version(file) == format_
     again = [sent(f"m{n}", at=NOON + 1) for n in range(20_000)]
     assert old.append(again).duplicates == 20_000
+
+
+def test_of_events_with_one_id_the_first_is_kept_whoever_they_are_of(log: Log) -> None:
+    users = {log.partition_of(user): user for user in map(str, range(100))}
+    assert len(users) == PARTITIONS
+    pairs = list(permutations(range(PARTITIONS), 2))
+    events = [
+        sent(f"m{n}", user=users[partition])
+        for n, pair in enumerate(pairs)
+        for partition in pair
+    ]
+    assert log.append(events).duplicates == len(pairs)
+    kept = {
+        record.message_id: partition
+        for partition in range(PARTITIONS)
+        for record in log.read(partition, 0, EVERYTHING, PLENTY)
+    }
+    assert kept == {f"m{n}": first for n, (first, _) in enumerate(pairs)}
 
 
 def test_a_log_of_a_newer_router_is_refused_and_left_alone(log: Log) -> None:

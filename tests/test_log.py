@@ -1,9 +1,11 @@
 """The log, against a toy model, and against processes that are killed as they write."""
 
 import random
+import sqlite3
 import threading
 import tracemalloc
 from collections import defaultdict
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
@@ -348,3 +350,14 @@ def test_the_number_of_partitions_is_fixed_by_the_first(tmp_path, log):
     other = Log(tmp_path, PARTITIONS + 1, PLENTY)
     assert other.settle_partitions() == PARTITIONS
     other.close()
+
+
+def test_events_of_one_append_are_in_the_file_by_partition(log):
+    for which in "ab":
+        log.append([accepted(f"{which}{n}", str(n % 10), 10) for n in range(100)])
+    with closing(sqlite3.connect(log.directory / "00000001.db")) as database:
+        query = "SELECT partition FROM events ORDER BY position"
+        found = [partition for (partition,) in database.execute(query)]
+    once = sorted(found[:100])
+    assert len(set(once)) > 1
+    assert found == once + once
