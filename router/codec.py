@@ -7,7 +7,7 @@ told what to make of a number, and ujson writes what orjson cannot.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from enum import Enum
 from typing import Any
@@ -43,7 +43,7 @@ MARK = b"\t"
 # Python refuses to read integers beyond 4300 digits, whose cost is quadratic.
 LONGEST_INTEGER = 4000
 
-# A value may hold itself.
+# Each step on the way to what cannot be written is a look at what is below.
 DEEPEST_SHOWN = 20
 
 
@@ -138,7 +138,9 @@ def dumps(value: Any, *, indent: int = 0) -> bytes:
     except TypeError as error:
         raise TypeError(f"{_place_of_fault(value)}{error}") from None
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"{_place_of_fault(value)}{error}") from None
+        # What holds itself has no place, and each look for it would take long.
+        place = "" if "recursion" in str(error) else _place_of_fault(value)
+        raise ValueError(f"{place}{error}") from None
 
 
 def pack(value: Any) -> bytes:
@@ -200,7 +202,7 @@ def _place_of_fault(value: Any) -> str:
 
 
 def _members(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return ((f".{key}", member) for key, member in value.items())
     items = value if isinstance(value, list | tuple) else ()
     return ((f"[{n}]", member) for n, member in enumerate(items))
