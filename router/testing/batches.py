@@ -27,10 +27,8 @@ SLACK = 16
 
 # RFC 6839: what ends in +json is JSON. For lines of it there is no standard.
 JSON = re.compile(r"(application|text)/(json|[^/]+\+json)")
-JSON_LINES = {
-    f"application/{name}"
-    for name in ("x-ndjson", "ndjson", "jsonl", "x-jsonl", "jsonlines", "x-jsonlines")
-}
+LINES = "x-ndjson", "ndjson", "jsonl", "x-jsonl", "jsonlines", "x-jsonlines"
+JSON_LINES = {f"application/{name}" for name in (*LINES, "stream+json")}
 
 ONE_REQUEST = (
     "send all payloads of a call in one request, or none: what was taken before "
@@ -52,7 +50,7 @@ def not_as_said(content_type: str, content: bytes) -> str:
     """Why the content is not of that type, if it is one of JSON; or nothing."""
     kind = content_type.partition(";")[0].strip().lower()
     is_lines = kind in JSON_LINES
-    if not is_lines and not JSON.fullmatch(kind):
+    if not content or not (is_lines or JSON.fullmatch(kind)):
         return ""
     lines = [line for line in content.splitlines() if line.strip()]
     for part in lines if is_lines else [content]:
@@ -147,7 +145,8 @@ class BatchRules(Kit):
                         f"a body of {said!r}", "what that says", wrong,
                         "join JSON lines with a newline after each, write JSON with "
                         "client.post_json or router.codec.dumps, and give the "
-                        "Content-Type that the partner asks for",
+                        "Content-Type that the partner asks for; if it wants just "
+                        "this, say `test_body_is_what_it_says = None`",
                     )  # fmt: skip
 
     @applies(networked)
