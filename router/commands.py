@@ -5,6 +5,7 @@ import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
+from functools import partial
 from typing import Any
 
 import click
@@ -65,15 +66,15 @@ def _show_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """As a table with a line each; on a terminal words go on below each other, and
     where that has no room for each id whole, it is a paragraph for each row."""
     names = dict.fromkeys(name for row in rows for name in row)
-    columns = {name: [words(row.get(name)) for row in rows] for name in names}
+    columns = {name: [_on_a_line(row.get(name)) for row in rows] for name in names}
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name, cells in columns.items():
         is_text = any(" " in cell for cell in cells)
         table.add_column(name, overflow="fold", no_wrap=not is_text)
     for line in zip(*columns.values(), strict=True):
         table.add_row(*line)
-    terminal = Console(markup=False, highlight=False)
-    wide = Console(markup=False, highlight=False, width=WIDEST)
+    plain = partial(Console, markup=False, emoji=False, highlight=False)
+    terminal, wide = plain(), plain(width=WIDEST)
     if not terminal.is_terminal:
         wide.print(table)
     elif wide.measure(table).minimum <= terminal.width:
@@ -137,6 +138,10 @@ def existing_log(found: Config) -> Surroundings:
         )
     check_partitions(found, shared)
     return shared
+
+
+def _on_a_line(value: Any) -> str:
+    return " ".join(words(value).splitlines())
 
 
 def words(value: Any) -> str:
