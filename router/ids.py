@@ -25,10 +25,10 @@ class Dedupe:
         index: OpenIndex,
         events: Sequence[Accepted],
         at: int,
-        order: Callable[[Accepted], int],
+        partition_of: Callable[[str], int],
     ) -> Sequence[Accepted]:
-        """The events without the duplicates, sorted by `order`. They are in the index
-        when this returns: at the places from `at` on."""
+        """The events without the duplicates, by partition (of a user key). They are in
+        the index when this returns: at the places from `at` on."""
         unique: dict[tuple[str, str], Accepted] = {}
         for event in events:
             unique.setdefault((event.source, event.message_id), event)
@@ -38,7 +38,10 @@ class Dedupe:
         new: list[Accepted] = []
         entries: list[bytes] = []
         instead: dict[bytes, bytes] = {}
-        for key, event in sorted(unique.items(), key=lambda item: order(item[1])):
+        by_partition = sorted(
+            unique.items(), key=lambda item: partition_of(item[1].user_key)
+        )
+        for key, event in by_partition:
             place, received_at = taken.get(key, (0, 0))
             # Of those with one id each came a window after the one before.
             if place and received_at > event.received_at - self._window:

@@ -136,9 +136,6 @@ class Log:
         """The partition that holds a user's events."""
         return zlib.crc32(user_key.encode()) % self.partitions
 
-    def _partition(self, event: Accepted) -> int:
-        return self.partition_of(event.user_key)
-
     def append(self, events: Sequence[Accepted]) -> Appended:
         """Appends events, in one transaction with those of other threads; they are on
         disk when this returns.
@@ -160,11 +157,11 @@ class Log:
                 # Before the commit: an event without an entry might come in twice.
                 events = list(chain.from_iterable(parts))
                 # By partition: who reads one finds its events side by side.
-                new = self._dedupe.new(index, events, end + 1, self._partition)
+                new = self._dedupe.new(index, events, end + 1, self.partition_of)
             heads: dict[int, int] = {}
             rows = []
             for position, event in enumerate(new, last + 1):
-                partition = self._partition(event)
+                partition = self.partition_of(event.user_key)
                 if partition not in heads:
                     heads[partition] = head(connection, partition)
                 rows.append((position, partition, heads[partition], *event.columns()))
