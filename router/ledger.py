@@ -25,17 +25,16 @@ from router.arrivals import SCHEMA as ARRIVALS
 from router.arrivals import Arrivals
 from router.errors import RouterError
 from router.groups import GroupCommit, Take
+from router.letter_tables import CONTENTS, OF_REPLAYS, USERS
+from router.letter_tables import SCHEMA as RETRIES
 from router.letters import (
     ANY_RETRYING,
     KEPT_CLOSED,
-    OF_REPLAYS,
-    USERS,
     DeadLetter,
     Letters,
     add_counts,
     insert,
 )
-from router.letters import SCHEMA as RETRIES
 from router.replays import SCHEMA as REPLAYS
 from router.replays import Replays
 from router.store import Database, copy
@@ -144,6 +143,7 @@ class Ledger:
         self, data_dir: Path, clock: Callable[[], float] = time.monotonic
     ) -> None:
         steps = [SCHEMA, ARRIVALS, RETRIES, REPLAYS + OF_REPLAYS, USERS, IDENTITY]
+        steps += [CONTENTS]
         self._db = Database(data_dir / "ledger.db", steps)
         self.accounts = Accounts(self._db, data_dir / "claims")
         self.arrivals = Arrivals(self._db)
@@ -179,11 +179,15 @@ class Ledger:
     def tidy(self, now: int) -> None:
         """Removes letters that were closed long before an instant of milliseconds, and
         gives free space back; some at a time, as others wait for it."""
-        old = "SELECT id FROM dead_letters WHERE closed_at < ? LIMIT ?"
-        delete = f"DELETE FROM dead_letters WHERE id IN ({old})"
+        closed = "SELECT id FROM dead_letters WHERE closed_at < ?"
+        old = f"{closed} ORDER BY closed_at, id LIMIT ?"
         values = (now - KEPT_CLOSED, FORGOTTEN_AT_ONCE)
-        while self._db.execute(delete, *values) == FORGOTTEN_AT_ONCE:
-            pass
+        deleted = FORGOTTEN_AT_ONCE
+        while deleted == FORGOTTEN_AT_ONCE:
+            # The letters last: by them the others are found again.
+            for table in ("letter_contents", "dead_letters"):
+                delete = f"DELETE FROM {table} WHERE id IN ({old})"
+                deleted = self._db.execute(delete, *values)
         self._db.shrink()
 
     def sync(self) -> None:

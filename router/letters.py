@@ -20,33 +20,6 @@ from router.log import Record
 from router.store import Database
 from router.timestamps import parse
 
-SCHEMA = """
-ALTER TABLE dead_letters ADD COLUMN state TEXT NOT NULL DEFAULT 'dead';
-ALTER TABLE dead_letters ADD COLUMN closed_at INTEGER;
-ALTER TABLE dead_letters ADD COLUMN history TEXT NOT NULL DEFAULT '[]'; -- a JSON list
-UPDATE dead_letters SET history = json_array(
-    json_object('at', died_at, 'state', state, 'code', code, 'reason', reason)
-);
-CREATE INDEX dead_letters_retrying ON dead_letters (destination, partition, offset)
-    WHERE state = 'retrying';
-CREATE INDEX dead_letters_closed ON dead_letters (closed_at)
-    WHERE closed_at IS NOT NULL;
-"""
-
-# Of an event that was sent again: its replay, with the counts of which it counts.
-OF_REPLAYS = "ALTER TABLE dead_letters ADD COLUMN replay INTEGER NOT NULL DEFAULT 0;"
-
-# Whose event a letter is that was put back, so that his events can wait for it.
-USERS = """
-ALTER TABLE dead_letters ADD COLUMN user_key TEXT;
-UPDATE dead_letters SET user_key = coalesce(
-    nullif(json_extract(CAST(body AS TEXT), '$.anonymousId'), ''),
-    json_extract(CAST(body AS TEXT), '$.userId'), ''
-) WHERE state = 'retrying';
-CREATE INDEX dead_letters_retrying_of ON dead_letters
-    (destination, partition, user_key, offset) WHERE state = 'retrying';
-"""
-
 DEAD, RETRYING, DROPPED = "dead", "retrying", "dropped"
 OPEN = (DEAD, RETRYING)
 
@@ -122,9 +95,15 @@ class Alike:
     newest: int
 
 
-COLUMNS = ", ".join(field.name for field in fields(DeadLetter))
-MARKS = ", ".join("?" for _ in fields(DeadLetter))
-LETTERS = f"SELECT {COLUMNS} FROM dead_letters"
+NAMES = [field.name for field in fields(DeadLetter)]
+IN_CONTENTS = ("detail", "body")
+IN_LETTERS = [name for name in NAMES if name not in IN_CONTENTS]
+BOTH = "dead_letters LEFT JOIN letter_contents USING (id)"
+LETTERS = f"SELECT {', '.join(NAMES)} FROM {BOTH}"
+INSERT = (
+    f"INSERT INTO dead_letters ({', '.join(IN_LETTERS)}) "
+    f"VALUES ({', '.join('?' * len(IN_LETTERS))})"
+)
 # Of a destination, if any was put back.
 ANY_RETRYING = "SELECT 1 FROM dead_letters WHERE destination = ? AND state = 'retrying'"
 
@@ -186,11 +165,10 @@ class Letters:
 
     def drop(self, ids: Sequence[int], now: int, note: str) -> list[int]:
         """Closes letters that are dead or retrying, which are never sent then; the ids
-        of those that were. Their events are not kept, to make room."""
+        of those that were. Their events and details are not kept, to make room."""
         columns = {"state": DROPPED, "code": DROPPED, "reason": note}
         entry = {"at": now, **columns}
-        gone = {"closed_at": now, "body": b"null"}
-        return self._move(ids, OPEN, columns | gone, entry)
+        return self._move(ids, OPEN, columns | {"closed_at": now}, entry)
 
     def retrying(
         self,
@@ -258,10 +236,10 @@ class Letters:
 
 def insert(connection: sqlite3.Connection, letters: Iterable[DeadLetter]) -> None:
     """Adds new letters, in the caller's transaction."""
-    rows = map(_to_row, letters)
-    connection.executemany(
-        f"INSERT INTO dead_letters ({COLUMNS}) VALUES ({MARKS})", rows
-    )
+    for one in letters:
+        letter_id = connection.execute(INSERT, _to_row(one)).lastrowid
+        contents = (letter_id, one.detail, one.body)
+        connection.execute("INSERT INTO letter_contents VALUES (?, ?, ?)", contents)
 
 
 def add_counts(
@@ -289,21 +267,27 @@ def _move(
     """Gives a letter that is in one of these states its new columns, a line of history,
     and its new place in the counts; whether it was."""
     names = "destination, partition, state, code, replay, body"
-    query = f"SELECT {names} FROM dead_letters WHERE id = ?"
+    query = f"SELECT {names} FROM {BOTH} WHERE id = ?"
     found = connection.execute(query, (letter_id,)).fetchone()
     if found is None or found[2] not in states:
         return False
     destination, partition, state, code, replay, body = found
     if columns["state"] == RETRYING:
         columns = {**columns, "user_key": user_key(codec.unpack(body))}
-    sets = ", ".join(f"{name} = ?" for name in columns)
+    contents = {name: columns[name] for name in IN_CONTENTS if name in columns}
+    rest = {name: value for name, value in columns.items() if name not in contents}
     full = "json_array_length(history) >= ?"
-    rest = f"CASE WHEN {full} THEN json_remove(history, '$[1]') ELSE history END"
-    history = f"history = json_insert({rest}, '$[#]', json(?))"
+    lines = f"CASE WHEN {full} THEN json_remove(history, '$[1]') ELSE history END"
+    history = f"history = json_insert({lines}, '$[#]', json(?))"
     connection.execute(
-        f"UPDATE dead_letters SET {sets}, {history} WHERE id = ?",
-        (*columns.values(), LONGEST_HISTORY, _dumped(entry), letter_id),
+        f"UPDATE dead_letters SET {_sets(rest)}, {history} WHERE id = ?",
+        (*rest.values(), LONGEST_HISTORY, _dumped(entry), letter_id),
     )
+    if columns["state"] == DROPPED:
+        connection.execute("DELETE FROM letter_contents WHERE id = ?", (letter_id,))
+    elif contents:
+        update = f"UPDATE letter_contents SET {_sets(contents)} WHERE id = ?"
+        connection.execute(update, (*contents.values(), letter_id))
     name = account(destination, replay)
     now = _counted_as(columns["state"], columns.get("code", ""))
     add_counts(connection, name, partition, {_counted_as(state, code): -1})
@@ -331,6 +315,10 @@ def _where(**wanted: Any) -> tuple[str, list[Any]]:
     return " AND ".join(f"{name} = ?" for name in given) or "1", list(given.values())
 
 
+def _sets(columns: Iterable[str]) -> str:
+    return ", ".join(f"{name} = ?" for name in columns)
+
+
 def _dumped(value: Any) -> str:
     return codec.dumps(value).decode()
 
@@ -339,10 +327,14 @@ def _to_row(letter: DeadLetter) -> tuple[Any, ...]:
     names = ("state", "code", "reason")
     born = {"at": letter.died_at, **{name: getattr(letter, name) for name in names}}
     texts = {"problems": _dumped(list(letter.problems)), "history": _dumped([born])}
-    return tuple((vars(letter) | texts).values())
+    values = vars(letter) | texts
+    return tuple(values[name] for name in IN_LETTERS)
 
 
 def _from_row(row: Sequence[Any]) -> DeadLetter:
     letter = DeadLetter(*row)
     problems, history = map(codec.loads, (str(letter.problems), str(letter.history)))
-    return replace(letter, problems=problems, history=history)
+    letter = replace(letter, problems=problems, history=history)
+    if letter.body is None:  # it was dropped
+        return replace(letter, detail="", body=b"null")
+    return letter

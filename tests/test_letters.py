@@ -236,6 +236,7 @@ def test_a_letter_that_was_dropped_while_it_was_sent_stays_dropped(ledger):
     ledger.letters.settle([done], NOW)
     assert one(ledger, letter_id).reason == "no use"
     assert one(ledger, letter_id).event is None
+    assert one(ledger, letter_id).detail == ""
     check_adds_up(ledger)
 
 
@@ -250,8 +251,13 @@ def test_what_was_closed_is_kept_for_a_week_and_what_is_open_for_good(ledger):
         ledger.tidy(now)
         return {one.id for one in ledger.dead_letters("shop")}
 
+    def contents():
+        return {n for (n,) in ledger._db.rows("SELECT id FROM letter_contents")}
+
     assert left(NOW + KEPT_CLOSED) == {closed, dropped, dead}
+    assert contents() == {closed, dead}
     assert left(NOW + KEPT_CLOSED + 1) == {dead}
+    assert contents() == {dead}
     assert ledger.counts("shop") == before
 
 
@@ -318,6 +324,7 @@ def test_letters_of_an_older_ledger_can_be_retried(tmp_path):
     ledger = Ledger(tmp_path)
     assert ledger.letters.put_back([1], NOW) == [1]
     assert [line["state"] for line in one(ledger, 1).history] == ["dead", "retrying"]
+    assert one(ledger, 1).body == b"{}"
     check_adds_up(ledger)
     ledger.close()
 
