@@ -140,7 +140,8 @@ def dumps(value: Any, *, indent: int = 0) -> bytes:
     except (ValueError, OverflowError) as error:
         # What holds itself has no place, and each look for it would take long.
         place = "" if "recursion" in str(error) else _place_of_fault(value)
-        raise ValueError(f"{place}{error}") from None
+        said = "NaN and infinities are not JSON" if "double" in str(error) else error
+        raise ValueError(f"{place}{said}") from None
 
 
 def pack(value: Any) -> bytes:

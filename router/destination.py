@@ -95,7 +95,7 @@ class Delivery:
     def blame(self, error: BaseException) -> None:
         """It died of a bug in the plugin, whose traceback is kept."""
         self.detail = "".join(traceback.format_exception(error))
-        self.settle(DEAD, PLUGIN_ERROR, f"the plugin raised {type(error).__name__}")
+        self.settle(DEAD, PLUGIN_ERROR, f"the plugin raised {describe(error)}")
 
 
 class Destination:
@@ -212,8 +212,12 @@ class Destination:
         if payload is None:
             what = f"{self.plugin} does not take this event"
             delivery.settle(SKIPPED, "unsupported_event", what)
-        else:
+            return
+        try:
             delivery.payload, delivery.json = payload, codec.dumps(payload)
+        except (TypeError, ValueError) as error:
+            delivery.blame(error)
+            delivery.reason = f"{event['type']} returned what is no JSON"
 
 
 def _mapping(hook: pluggy.HookCaller) -> Callable[[Any, Any], Any]:

@@ -8,6 +8,7 @@ working directory, the folders of `[router] plugin_dirs`, and entry points of th
 import functools
 import importlib.util
 import inspect
+import os
 import sys
 import threading
 import traceback
@@ -25,6 +26,7 @@ from router.errors import PluginError
 from router.settings import DestinationSettings
 
 ENTRY_POINT_GROUP = "event_router"
+ROUTER = f"{Path(__file__).parent}{os.sep}"
 OUR_PLUGINS = Path(__file__).parent.parent / "plugins"
 
 # Seconds for a plugin to load. gunicorn's `timeout` is no bound: it counts from a
@@ -173,12 +175,18 @@ def within(seconds: float, call: Callable[[], Result], what: str) -> Result:
 
 
 def place(error: BaseException) -> str:
-    """The file and line where it was raised."""
+    """The file and line where it was raised, or from where the router was called that
+    raised it."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
-    frames = traceback.extract_tb(error.__traceback__)
     # Not those of Python's own import.
-    last = [one for one in frames if not one.filename.startswith("<frozen ")][-1]
+    frames = [
+        one
+        for one in traceback.extract_tb(error.__traceback__)
+        if not one.filename.startswith("<frozen ")
+    ]
+    others = [one for one in frames if not one.filename.startswith(ROUTER)]
+    last = (others or frames)[-1]
     return f"{last.filename}:{last.lineno}"
 
 

@@ -18,7 +18,7 @@ from router.timestamps import format_iso
 QUOTED = r"\"[^\"]*\"|`[^`]*`|(?<!\w)'[^']*'(?!\w)"
 INSTANT = r"\b\d{4}-\d\d-\d\d[T ][\d:.]+Z?"
 ID = r"\b(?=[\w-]{8})(?:[a-zA-Z_-]*\d){3}[\w-]*"
-NUMBER = r"\b(?<!answered )\d+(?:\.\d+)?\b"
+NUMBER = r"\b(?<!answered )(?<!\.py:)\d+(?:\.\d+)?\b"
 DIFFERENT = re.compile("|".join((QUOTED, INSTANT, ID, NUMBER)))
 
 REQUEST_ID = re.compile(r"x-request-id: (.*)\n")

@@ -429,7 +429,10 @@ def test_retry_and_drop_want_to_be_told_which(ended: Router) -> None:
         ("at 2023-11-14T22:13:20.000Z", "at *"),
         ("no 5f0c2d9e-8d4c-4b8e-9a39-0a4f2b8f1c11 here", "no * here"),
         ("order ord_9912887 is closed", "order * is closed"),
-        ("the plugin raised KeyError", "the plugin raised KeyError"),
+        (
+            "the plugin raised KeyError at /a/b.py:12",
+            "the plugin raised KeyError at /a/b.py:12",
+        ),
     ],
 )
 def test_messages_of_one_kind_are_one(reason: str, folded: str) -> None:

@@ -209,13 +209,18 @@ def test_a_mapping_may_rely_on_the_requirements(shop):
 def test_a_mapping_that_raises_costs_its_event_and_keeps_the_traceback(shop, tmp_path):
     made = shop().prepare(record(event="Crash"))
     assert (made.state, made.code) == ("dead", "plugin_error")
-    assert made.reason == "the plugin raised KeyError"
-    assert str(tmp_path / "shop.py") in made.detail
+    source = (tmp_path / "shop.py").read_text()
+    line = source[: source.index('["no such key"]')].count("\n") + 1
+    place = f"{tmp_path / 'shop.py'}:{line}"
+    assert made.reason == f"the plugin raised KeyError at {place}"
     assert "KeyError: 'no such key'" in made.detail
 
 
 def test_a_payload_that_is_no_json_costs_its_event(shop):
-    assert verdict(shop(), event="NaN") == ("dead", "plugin_error")
+    made = shop().prepare(record(event="NaN"))
+    assert (made.state, made.code) == ("dead", "plugin_error")
+    assert made.reason == "track returned what is no JSON"
+    assert made.detail.endswith(": NaN and infinities are not JSON\n")
 
 
 def test_a_mapping_may_reject_its_event(shop):

@@ -368,11 +368,10 @@ def test_a_short_secret_is_masked_in_bodies_and_sentences(
 
 def test_explain_says_what_a_bug_says_and_where_it_is(router: Router) -> None:
     row = talkative(router, "hunter7")["Bug"]
-    assert (row["code"], row["reason"]) == (
-        "plugin_error", "the plugin raised KeyError"
-    )  # fmt: skip
     line = TALKATIVE[: TALKATIVE.index("raise KeyError")].count("\n") + 1
     where = f"{router.directory / 'plugins' / 'talkative.py'}:{line}"
+    said = f"the plugin raised KeyError at {where}"
+    assert (row["code"], row["reason"]) == ("plugin_error", said)
     assert row["raised"] == f"KeyError: 'no ***\\nat all' ({where})"
     file = router.directory / "events.json"
     shown = router.run("explain", "-d", "talkative", str(file), ok=False)

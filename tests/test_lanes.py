@@ -280,7 +280,8 @@ def test_a_partial_refusal_of_what_was_not_sent_is_a_bug_and_delivers_nothing(
     with site.delivering():
         eventually(site.is_done)
     letters = site.ledger.dead_letters("shop")
-    assert {one.reason for one in letters} == {"the plugin raised IndexError"}
+    for one in letters:
+        assert one.reason.startswith("the plugin raised IndexError at ")
     assert site.dead() == ids
 
 
@@ -479,10 +480,9 @@ def test_a_mapping_that_raises_costs_its_own_event_only(site, partner):
     assert partner.taken() == good
     assert site.dead() == bad
     (letter, *_) = site.ledger.dead_letters("shop")
-    assert (letter.code, letter.reason) == (
-        "plugin_error",
-        "the plugin raised KeyError",
-    )
+    assert letter.code == "plugin_error"
+    place = rf"{re.escape(str(site.plugins))}/\w+\.py:\d+"
+    assert re.fullmatch(f"the plugin raised KeyError at {place}", letter.reason)
     site.check_ledger()
 
 
@@ -1063,7 +1063,9 @@ def test_a_deliver_that_exits_or_answers_is_a_bug(site, partner, body, reason):
         eventually(site.is_done)
     assert site.dead() == ids
     letters = site.ledger.dead_letters("shop")
-    assert {(one.code, one.reason) for one in letters} == {("plugin_error", reason)}
+    for one in letters:
+        assert one.code == "plugin_error"
+        assert one.reason.startswith(f"{reason} at ")
 
 
 def test_a_mapping_that_exits_is_a_bug(site, partner):

@@ -183,8 +183,8 @@ class MappingRules(Kit):
             f"the payload of {shown(event)}",
             "text, numbers, true, false, null, lists and objects with text as keys",
             came,
-            "write dates as text (event['timestamp'] is), sets as sorted lists, "
-            "numbers as keys with str(...)",
+            "write dates as text (event['timestamp'] is), sets as sorted lists, None "
+            "for NaN, numbers as keys with str(...)",
         )  # fmt: skip
 
     def test_odd_events(self, tmp_path: Path) -> None:
