@@ -385,7 +385,7 @@ def test_a_batch_that_is_halved_unasked_is_one_probe(site, partner, failing):
     now = time.time()
     site.ledger.hold("shop", Hold(CIRCUIT, "unwell", now, now))
     ids = site.accept([("ann", n) for n in (1, 2, 3, 999)])
-    with site.delivering(Policy(first=600.0, longest=600.0)):
+    with site.delivering(Policy(first=600.0, longest=600.0, draw=max)):
         eventually(partner.sent, 5)
         eventually(lambda: site.hold().until > time.time() + 60)
         assert (site.hold().kind, site.hold().probes) == (CIRCUIT, 1)
