@@ -5,7 +5,6 @@ import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
-from functools import partial
 from typing import Any
 
 import click
@@ -73,7 +72,7 @@ def _show_rows(rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(name, overflow="fold", no_wrap=not is_text)
     for line in zip(*columns.values(), strict=True):
         table.add_row(*line)
-    plain = partial(Console, markup=False, emoji=False, highlight=False)
+    plain = functools.partial(Console, markup=False, emoji=False, highlight=False)
     terminal, wide = plain(), plain(width=WIDEST)
     if not terminal.is_terminal:
         wide.print(table)

@@ -92,10 +92,11 @@ class Delivery:
         else:
             self.blame(error)
 
-    def blame(self, error: BaseException) -> None:
+    def blame(self, error: BaseException, reason: str = "") -> None:
         """It died of a bug in the plugin, whose traceback is kept."""
         self.detail = "".join(traceback.format_exception(error))
-        self.settle(DEAD, PLUGIN_ERROR, f"the plugin raised {describe(error)}")
+        said = reason or f"the plugin raised {describe(error)}"
+        self.settle(DEAD, PLUGIN_ERROR, said)
 
 
 class Destination:
@@ -216,8 +217,7 @@ class Destination:
         try:
             delivery.payload, delivery.json = payload, codec.dumps(payload)
         except (TypeError, ValueError) as error:
-            delivery.blame(error)
-            delivery.reason = f"{event['type']} returned what is no JSON"
+            delivery.blame(error, f"{event['type']} returned what is no JSON")
 
 
 def _mapping(hook: pluggy.HookCaller) -> Callable[[Any, Any], Any]:

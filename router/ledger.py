@@ -142,8 +142,8 @@ class Ledger:
     def __init__(
         self, data_dir: Path, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        steps = [SCHEMA, ARRIVALS, RETRIES, REPLAYS + OF_REPLAYS, USERS, IDENTITY]
-        steps += [CONTENTS]
+        replays = REPLAYS + OF_REPLAYS
+        steps = [SCHEMA, ARRIVALS, RETRIES, replays, USERS, IDENTITY, CONTENTS]
         self._db = Database(data_dir / "ledger.db", steps)
         self.accounts = Accounts(self._db, data_dir / "claims")
         self.arrivals = Arrivals(self._db)

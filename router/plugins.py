@@ -26,6 +26,7 @@ from router.errors import PluginError
 from router.settings import DestinationSettings
 
 ENTRY_POINT_GROUP = "event_router"
+# How the paths of the router's own files begin.
 ROUTER = f"{Path(__file__).parent}{os.sep}"
 OUR_PLUGINS = Path(__file__).parent.parent / "plugins"
 
